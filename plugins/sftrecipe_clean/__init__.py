@@ -1,0 +1,1 @@
+"""Cleaning: filters, duplicates, contamination, licences, languages."""

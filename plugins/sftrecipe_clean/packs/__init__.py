@@ -1,0 +1,1 @@
+"""Pattern packs: one YAML file each. `patterns.py` says what stands in them."""

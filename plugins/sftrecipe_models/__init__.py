@@ -1,0 +1,1 @@
+"""Chat models: any OpenAI-compatible server (`openai`), a local model (`transformers`), canned replies (`script`)."""

@@ -1,0 +1,107 @@
+"""`sftrecipe run`: progress, the funnel, the outputs, and how to go on when it stops."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from types import FrameType
+from typing import Any
+
+from sftrecipe.cli.console import Terminal, out, print_problems, quiet_text
+from sftrecipe.errors import BudgetReached, StepError
+from sftrecipe.report.funnel import funnel
+from sftrecipe.session import Session
+
+__all__ = ["run_recipe"]
+
+
+def run_recipe(session: Session, quiet: bool) -> None:
+    """Runs and reports. Exit codes: 0 ok, 1 recipe wrong, 2 usage, 3 step failed, 4 budget, 5 waiting, 130 interrupted."""
+    terminal = Terminal(quiet)
+    started = time.monotonic()
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    try:
+        with session:
+            outcome = session.run(terminal, on_damage=lambda text: terminal.say(f"warning: {text}: it is computed again"))
+    except KeyboardInterrupt:
+        terminal.close()
+        terminal.say(f"interrupted; what is finished is kept: run the same command to go on ({_command()})")
+        sys.exit(130)
+    except (StepError, BudgetReached):
+        terminal.close()
+        terminal.say("what is finished is kept: run again to go on from there")
+        raise
+    finally:
+        terminal.close()
+    warnings = [p for p in session.problems if p.severity == "warning"]
+    if warnings and not quiet:
+        print_problems(warnings)
+    if not quiet:
+        _report(session, outcome, terminal, time.monotonic() - started)
+    if outcome.waiting:
+        console = out()
+        for step, what in outcome.waiting.items():
+            console.print(f"{step} {quiet_text(what)}", markup=False)
+        console.print("everything that does not need it is done; run again when it is there", markup=False)
+        sys.exit(5)
+
+
+def _as_interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _command() -> str:
+    return " ".join(["sftrecipe", *sys.argv[1:]])
+
+
+def _report(session: Session, outcome: Any, terminal: Terminal, seconds: float) -> None:
+    console = out()
+    console.print(funnel(outcome.counts, terminal.cached))
+    for text in _sections(session, outcome):
+        console.print(quiet_text(text), markup=False)
+    for written in outcome.outputs:
+        names = list(written["files"])
+        more = f" ({len(names)} files)" if len(names) > 1 else ""
+        console.print(f"wrote {written['target']}{more}: {written['rows']:,} rows", markup=False)
+    for name, path in outcome.artefacts.items():
+        _artefact(console, name, path)
+    if outcome.evicted:
+        console.print(f"{len(outcome.evicted)} stored results were damaged and were computed again", markup=False)
+    console.print(f"{seconds:.1f} s; `sftrecipe trace {session.file} ROW` tells what became of a row", markup=False)
+
+
+def _sections(session: Session, outcome: Any) -> list[str]:
+    if not session.observers:
+        return []
+    from sftrecipe.hooks import RunEvent
+
+    event = RunEvent(recipe=str(session.file), file=str(session.file), seed=0, steps=tuple(c.step for c in outcome.counts), outputs=tuple(outcome.outputs))
+    answers = session.watchers().call("report_section", event=event, counts=[vars(c) for c in outcome.counts])
+    return [a for a in answers if a]
+
+
+def _artefact(console: Any, name: str, path: Any) -> None:
+    """Small tables and figures are shown; of others, where they lie."""
+    from sftrecipe.artefacts import load
+
+    value = load(path) if path.suffix in (".json", ".parquet") and path.stat().st_size < 20_000 else None
+    if isinstance(value, (int, float, str, bool)):
+        console.print(f"{name}: {quiet_text(str(value))}", markup=False)
+    elif hasattr(value, "iter_rows") and value.height <= 20 and value.width <= 10 and not any(t.is_nested() for t in value.dtypes):
+        console.print(_table(name, value))
+    else:
+        console.print(f"{name}: {path}", markup=False)
+
+
+def _table(name: str, frame: Any) -> Any:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(name), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column, dtype in zip(frame.columns, frame.dtypes, strict=True):
+        table.add_column(Text(column), justify="right" if dtype.is_numeric() else "left")
+    for row in frame.iter_rows():
+        table.add_row(*(Text("" if v is None else f"{v:.4g}" if isinstance(v, float) else quiet_text(str(v))) for v in row))
+    return table

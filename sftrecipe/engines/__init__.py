@@ -1,0 +1,22 @@
+"""Who runs a function over shards: this machine, or Ray (entry points in `sftrecipe.engine`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+__all__ = ["Engine"]
+
+
+class Engine(Protocol):
+    """Sees functions that pickle and small arguments; rows travel through the store, never through a pipe."""
+
+    workers: int
+
+    def map(self, function: Callable[[Any], Any], jobs: Sequence[Any], *, heavy: bool = False) -> Iterator[tuple[int, Any]]:
+        """(number, result) of every job, as they end. `heavy`: Python-bound work, worth processes."""
+        ...
+
+    def close(self) -> None:
+        """Ends its workers."""
+        ...

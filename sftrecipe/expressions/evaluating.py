@@ -1,0 +1,225 @@
+"""Expressions over a handful of named values, in plain Python: `when:` over parameters, `expect:` over counts.
+
+The same language, types and null rules as in `sftrecipe.expressions.compiling`, without polars.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sftrecipe.expressions.checking import check
+from sftrecipe.expressions.language import MAX_INTEGER, Counts, Function
+from sftrecipe.expressions.textual import python_is_in
+from sftrecipe.expressions.tree import Tree
+from sftrecipe.expressions.typed import ANY, BOOL, FLOAT, INT, TEXT, Typed, item_of, refuse, type_of
+from sftrecipe.types import Type
+
+__all__ = ["evaluate"]
+
+_COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
+    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+}  # fmt: skip
+_KINDS = {"int": INT, "float": FLOAT, "text": TEXT, "bool": BOOL}
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?", re.ASCII)
+_WHOLE: Any = object()  # marks that a node is computed as a whole, not for one item of a list
+
+
+def evaluate(
+    expression: str | Tree,
+    names: Mapping[str, Any],
+    functions: Mapping[str, Function] | None = None,
+    *,
+    want: str | None = None,
+) -> Any:
+    """The value of an expression over `names`: scalars, lists, `Counts`, and under `params` a mapping of parameters.
+
+    Types follow from the values; None is a value of unknown type. Raises ExpressionError as `check` does, and R532 for a
+    function that works on rows only.
+    """
+    values = {name: value for name, value in names.items() if name != "params"}
+    columns = {name: "any" if value is None else str(type_of(value)) for name, value in values.items()}
+    checked = check(expression, columns, want=want, params=names.get("params"), functions=functions)
+    result = _Run(values).value(checked.typed)
+    wanted = {"bool": BOOL, "number": FLOAT, "text": TEXT}
+    return _converted(result, wanted[want]) if want is not None and checked.typed.type == ANY else result
+
+
+class _Run:
+    """Interprets typed nodes. `item` is one item of the list that a node goes over, or `_WHOLE`."""
+
+    def __init__(self, names: Mapping[str, Any]) -> None:
+        self.names = names
+
+    def value(self, typed: Typed, item: Any = _WHOLE) -> Any:
+        """The value of a node, None if unknown."""
+        if typed.over and item is _WHOLE:
+            whole = self.names[typed.over]
+            return None if whole is None else [self.value(typed, one) for one in whole]
+        make: Callable[[Typed, Any], Any] = getattr(self, f"_{_METHODS.get(typed.op, typed.op)}")
+        return make(typed, item)
+
+    def _as(self, typed: Typed, item: Any, want: Type) -> Any:
+        value = self.value(typed, item)
+        return value if typed.item == want else _converted(value, want)
+
+    def _literal(self, typed: Typed, item: Any) -> Any:
+        return typed.value
+
+    def _column(self, typed: Typed, item: Any) -> Any:
+        value = self.names[typed.value] if item is _WHOLE else item
+        return None if isinstance(value, float) and math.isnan(value) else value
+
+    def _item(self, typed: Typed, item: Any) -> Any:
+        whole, at = self.value(typed.parts[0]), typed.value
+        return whole[at] if whole is not None and -len(whole) <= at < len(whole) else None
+
+    def _field(self, typed: Typed, item: Any) -> Any:
+        base = self.value(typed.parts[0], item)
+        if isinstance(base, Counts):
+            return base.codes.get(typed.value, 0)
+        return None if base is None else base.get(typed.value)
+
+    def _path(self, typed: Typed, item: Any) -> Any:
+        import json
+
+        found = self.value(typed.parts[0], item)
+        if isinstance(found, str):
+            try:
+                found = json.loads(found)
+            except ValueError:
+                return None
+        for key in typed.value:
+            if isinstance(found, Mapping) and isinstance(key, str):
+                found = found.get(key)
+            elif isinstance(found, list) and isinstance(key, int) and -len(found) <= key < len(found):
+                found = found[key]
+            else:
+                return None
+        return (
+            found
+            if found is None or isinstance(found, str)
+            else json.dumps(found, separators=(",", ":"), ensure_ascii=False)
+        )
+
+    def _not(self, typed: Typed, item: Any) -> Any:
+        value = self._as(typed.parts[0], item, BOOL)
+        return None if value is None else not value
+
+    def _both(self, typed: Typed, item: Any) -> Any:
+        decides = typed.op == "or"
+        values = [self._as(p, item, BOOL) for p in typed.parts]
+        return decides if decides in values else None if None in values else not decides
+
+    def _negate(self, typed: Typed, item: Any) -> Any:
+        value = self._as(typed.parts[0], item, typed.item)
+        return None if value is None else _guarded(-value, -float(value), typed.item)
+
+    def _arithmetic(self, typed: Typed, item: Any) -> Any:
+        left, right = (self._as(p, item, typed.item) for p in typed.parts)
+        if left is None or right is None:
+            return None
+        if typed.value in ("/", "%") and right == 0:
+            return None
+        if typed.value == "%":
+            return left % right if typed.item == INT else _float_modulo(left, right)
+        op = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}[typed.value]
+        return _guarded(op(left, right), op(float(left), float(right)), typed.item)
+
+    def _join(self, typed: Typed, item: Any) -> Any:
+        left, right = (self._as(p, item, TEXT) for p in typed.parts)
+        return None if left is None or right is None else left + right
+
+    def _compare(self, typed: Typed, item: Any) -> Any:
+        op, kind = typed.value
+        left, right = (self._as(p, item, _KINDS[kind]) for p in typed.parts)
+        return None if left is None or right is None else _COMPARE[op](left, right)
+
+    def _choose(self, typed: Typed, item: Any) -> Any:
+        condition = self._as(typed.parts[0], item, BOOL)
+        if condition is None:
+            return None
+        return self._as(typed.parts[1] if condition else typed.parts[2], item, typed.item)
+
+    def _member(self, typed: Typed, item: Any) -> Any:
+        how, kind, negated = typed.value
+        left, *right = typed.parts
+        want = _KINDS.get(kind, left.item)
+        value = self._as(left, item, want)
+        if how == "equal":
+            found = self._equals_one(value, right, want, item)
+        elif how == "unknown":
+            found = python_is_in(self.value(left), self.value(right[0]))
+        else:
+            whole = self._as(right[0], item, TEXT) if how == "text" else self.value(right[0])
+            found = None if whole is None or value is None else _is_inside(value, whole, want)
+        return None if found is None else found != negated
+
+    def _equals_one(self, value: Any, right: list[Typed], want: Type, item: Any) -> bool | None:
+        if right[0].constant and item_of(right[0].type) is not None:
+            return None if value is None else any(value == _converted(v, want) for v in right[0].value)
+        others = [self._as(p, item, want) for p in right]
+        found = [None if value is None or other is None else value == other for other in others]
+        return True if True in found else None if None in found else False
+
+    def _call(self, typed: Typed, item: Any) -> Any:
+        function: Function = typed.value
+        if function.evaluate is None:
+            refuse(
+                "R532", f"`{function.name}` works on rows only", typed.node, "it cannot be used in `when:` or `expect:`"
+            )
+        given = [self.value(p, item) for p in typed.parts]
+        if None in given and not function.nulls:
+            return None
+        result = function.evaluate(*given)
+        if typed.item == FLOAT and result is not None:
+            return float(result) if math.isfinite(result) else None
+        return result
+
+    def _cast(self, typed: Typed, item: Any) -> Any:
+        return self._as(typed.parts[0], item, typed.item)
+
+
+_METHODS = {"and": "both", "or": "both", "as": "cast"}
+
+
+def _converted(value: Any, want: Type) -> Any:
+    """A value as another type, as `convert` in `compile` has it: None where it is none of that type."""
+    if value is None or want == ANY:
+        return value
+    if want == BOOL:
+        return {"true": True, "false": False}.get(_text(value))
+    if want == TEXT:
+        return _text(value)
+    if isinstance(value, str):
+        value = float(value) if _NUMBER.fullmatch(value) else None
+    return value if value is None or want != FLOAT else None if math.isnan(value) else float(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, str) else str(value)
+
+
+def _guarded(exact: Any, about: float, want: Type) -> Any:
+    if want == FLOAT:
+        return exact if math.isfinite(exact) else None
+    return exact if abs(about) <= MAX_INTEGER else None
+
+
+def _float_modulo(left: float, right: float) -> float | None:
+    quotient = left / right
+    if not math.isfinite(quotient):
+        return None
+    result = left - float(math.floor(quotient)) * right
+    return result if math.isfinite(result) else None
+
+
+def _is_inside(value: Any, whole: Any, want: Type) -> bool:
+    if isinstance(whole, str):
+        return value in whole
+    return any(v is not None and value == _converted(v, want) for v in whole)

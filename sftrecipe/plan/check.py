@@ -1,0 +1,126 @@
+"""`check`: everything that can be wrong is found before anything runs, and told at once. Touches no data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+
+from sftrecipe.errors import Problems
+from sftrecipe.expressions import ExpressionError, Function, check
+from sftrecipe.plan.flow import Flows
+from sftrecipe.plan.graph import Plan, check_graph
+from sftrecipe.plan.node import Node
+from sftrecipe.plan.resolve import Resolver
+from sftrecipe.recipe import Recipe
+from sftrecipe.registry import Registry
+
+__all__ = ["COUNTS", "check_recipe", "functions_of"]
+
+COUNTS = ("rows_in", "rows_out", "dropped", "failed", "born", "copied", "quarantined", "packed")
+"""What `expect:` may speak of, beside `dropped.code` and the numbers that a measure hands back."""
+
+
+class LazyFunctions(Mapping[str, Function]):
+    """The expression functions of an installation, each imported when an expression names it."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._entries = {e.name: e for e in registry.entries("function")}
+
+    def __getitem__(self, name: str) -> Function:
+        return self._entries[name].load()  # type: ignore[no-any-return]
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+def functions_of(registry: Registry) -> Mapping[str, Function]:
+    """The functions that expressions may call."""
+    return LazyFunctions(registry)
+
+
+def check_recipe(recipe: Recipe, registry: Registry, problems: Problems) -> Plan:
+    """The plan of a recipe. All that is wrong goes to `problems`; the plan holds what could be made of the rest."""
+    resolver = Resolver(recipe, registry, problems)
+    _requires(recipe, problems)
+    resolver.models()
+    flows = Flows(functions_of(registry), problems)
+    plan = Plan(recipe, providers=resolver.providers)
+    broken: set[str] = set()
+    for step in recipe.steps:
+        node = resolver.node(step)
+        if node is None:
+            broken.add(step.id)
+            continue
+        plan.nodes[step.id] = node
+        if any(r.step in broken for r in [*step.inputs, *step.ports.values()]):
+            broken.add(step.id)  # what a broken step would have given is not known: do not guess at columns
+            continue
+        flows.visit(node)
+        node.formatted = _formatted(plan, node)
+        _expectations(node, problems)
+        _artefacts(plan, node, problems)
+    if not broken:
+        check_graph(plan, problems)
+    if plan.is_part() and any(n.verb == "write" for n in plan.nodes.values()):
+        first = next(n for n in plan.nodes.values() if any(not r.step for r in n.inputs))
+        problems.error("R109", "there is no step above to read", first.place.span(), help="begin with a `load`")
+    return plan
+
+
+def _formatted(plan: Plan, node: Node) -> tuple[str, ...]:
+    """The columns that the last `format` above wrote: what a `write` puts out."""
+    if node.verb in ("format", "pack"):
+        return tuple(node.flow.writes)
+    above = [plan.nodes[r.step].formatted for r in node.inputs if r.step in plan.nodes]
+    return above[0] if above else ()
+
+
+def _expectations(node: Node, problems: Problems) -> None:
+    names = {**dict.fromkeys(COUNTS, "int")}
+    for at, text in enumerate(node.step.expect):
+        place = node.place.at("expect")
+        plain = re.sub(r"\bdropped\.(\w+)", "dropped", text)
+        if node.verb == "measure":
+            continue  # a measure's own numbers have names that are known after the run only
+        try:
+            check(plain, names, want="bool", params=node.step.constants, functions={})
+        except ExpressionError as error:
+            here = place.at(at) if len(node.step.expect) > 1 else place
+            problems.error("R121", f"`expect`: {error}", here.span(), help=error.help or f"it speaks of {', '.join(COUNTS)}")
+
+
+def _artefacts(plan: Plan, node: Node, problems: Problems) -> None:
+    for name, (step, _) in node.artefacts.items():
+        if step not in plan.nodes:
+            problems.error("R107", f"`{step}` stands below: an artefact is there only after its step", node.step.params_place.at(name).span())
+
+
+def _requires(recipe: Recipe, problems: Problems) -> None:
+    """R133 for a plugin package that the recipe needs and that is not there."""
+    for at, text in enumerate(recipe.requires):
+        match = re.fullmatch(r"\s*([A-Za-z0-9._-]+)\s*(?:(>=|==)\s*([0-9][0-9a-zA-Z.]*))?\s*", text)
+        span = recipe.place.at("requires", at).span()
+        if match is None:
+            problems.error("R133", f"`{text}` is no requirement", span, help="`package`, `package>=1.2` or `package==1.2`")
+            continue
+        name, relation, wanted = match.groups()
+        try:
+            have = version(name)
+        except PackageNotFoundError:
+            problems.error("R133", f"the recipe requires `{text}`, which is not installed", span, help=f"pip install '{text.strip()}'")
+            continue
+        if relation and not _meets(have, relation, wanted):
+            problems.error("R133", f"the recipe requires `{text}`; {name} {have} is installed", span, help=f"pip install '{text.strip()}'")
+
+
+def _meets(have: str, relation: str, wanted: str) -> bool:
+    def parts(text: str) -> list[int]:
+        return [int(p) for p in re.findall(r"\d+", text)]
+
+    return parts(have) >= parts(wanted) if relation == ">=" else have == wanted
+
+

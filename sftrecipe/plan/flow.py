@@ -1,0 +1,208 @@
+"""Column flow: what is alive before and after every step, of which type, and what has gone stale.
+
+A column computed from a text that a later step rewrites is stale: reading it is an error before the run. The rule follows from what operators
+declare: `reads` gives each new column the texts it hangs on, `rewrites` ends them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from sftrecipe import params as declared
+from sftrecipe.errors import Problems, Span, did_you_mean
+from sftrecipe.expressions import ExpressionError, Function, check, template_columns
+from sftrecipe.plan.node import Column, Columns, Node
+from sftrecipe.recipe import Place, Ref
+from sftrecipe.rows import DERIVED, FIXED
+from sftrecipe.types import parse_type
+
+__all__ = ["QUARANTINE", "Flows"]
+
+ALL_TEXTS = frozenset({"query", "response"})
+QUARANTINE: Mapping[str, str] = {"file": "text", "line": "int", "offset": "int", "reason": "text", "raw": "text"}
+
+
+class Flows:
+    """Walks the nodes in order and gives each its columns. Problems go to `problems`."""
+
+    def __init__(self, functions: Mapping[str, Function], problems: Problems) -> None:
+        self.functions, self.problems = functions, problems
+        self.before: dict[str, Columns] = {}
+        self.after: dict[str, Columns] = {}
+
+    def visit(self, node: Node) -> None:
+        """Sets columns_in, columns_out and port_columns of a node whose inputs were visited before."""
+        node.columns_in = self._merged(node)
+        node.port_columns = {name: self._of(ref) for name, ref in node.step.ports.items()}
+        words = {n: str(c.type) for n, c in node.columns_in.items()}
+        self._expressions(node, words)
+        self._column_parameters(node)
+        try:
+            node.flow = node.operator.flow(words)
+        except (ExpressionError, ValueError, KeyError) as error:
+            self.problems.error("R406", f"`{node.entry.full}`: {error}", node.step.params_place.key())
+            node.columns_out = dict(node.columns_in)
+        else:
+            for name in node.flow.reads:
+                self._readable(name, node.columns_in, node.step.params_place.key(), node)
+            node.columns_out = self._written(node)
+        self.before[node.id], self.after[node.id] = node.columns_in, node.columns_out
+
+    def _of(self, ref: Ref) -> Columns:
+        if not ref.step:  # a part of another recipe: what comes in is not known here
+            return {n: Column.of(w, ALL_TEXTS if n == "messages" else frozenset()) for n, w in FIXED.items()} | {"": Column.of("any")}
+        if ref.port == "quarantined":
+            return {n: Column.of(w) for n, w in QUARANTINE.items()}
+        return self.before.get(ref.step, {}) if ref.port == "dropped" else self.after.get(ref.step, {})
+
+    def _merged(self, node: Node) -> Columns:
+        merged: Columns = {}
+        for ref in node.inputs:
+            for name, column in self._of(ref).items():
+                known = merged.get(name)
+                if known and known.type != column.type and not known.type.accepts(column.type):
+                    text = f"column `{name}` is {known.type} in one input and {column.type} in `{ref}`"
+                    self.problems.error("R402", text, node.step.params_place.key(), help="give it one type where it is made")
+                elif not known or column.stale:
+                    merged[name] = column
+        return merged
+
+    def _expressions(self, node: Node, words: Mapping[str, str]) -> None:
+        """Checks every expression parameter, template and `where`, at the place where it stands."""
+        if node.step.where is not None:
+            place = node.place.at("where")
+            if "${" in node.step.where:
+                self.problems.error("R120", "inside expressions write `params.x`, not `${params.x}`", place.span())
+            else:
+                node.where_columns = tuple(self._expression(node, node.step.where, place, words, "bool"))
+        cls = type(node.operator)
+        for spec in declared.specs(cls).values():
+            if spec.kind not in ("expr", "template"):
+                continue
+            for value, place in _values(node, spec):
+                if spec.kind == "expr":
+                    self._expression(node, str(value), place, words, node.operator.wants.get(spec.name))
+                elif isinstance(value, str):
+                    self._template(node, value, place)
+
+    def _expression(self, node: Node, text: str, place: Place, words: Mapping[str, str], want: str | None) -> list[str]:
+        alive = {**words, **(DERIVED if "messages" in words else {})}
+        if "" in words:  # unknown columns may come in from outside
+            from sftrecipe.expressions import columns_of
+
+            alive = dict.fromkeys(columns_of(text), "any") | alive
+        try:
+            checked = check(text, alive, want=want, params=node.step.constants, functions=self.functions)
+        except ExpressionError as error:
+            self.problems.error(error.code, str(error), place.inside(error.start, error.end), help=error.help)
+            return []
+        node.functions |= dict(checked.functions)
+        for name in checked.columns:
+            self._readable(name, node.columns_in, place.span(), node)
+        return list(checked.columns)
+
+    def _template(self, node: Node, text: str, place: Place) -> None:
+        try:
+            columns = template_columns(text)
+        except ExpressionError as error:
+            self.problems.error(error.code, str(error), place.inside(error.start, error.end), help=error.help)
+            return
+        for name in columns:
+            self._readable(name, node.columns_in, place.span(), node)
+
+    def _column_parameters(self, node: Node) -> None:
+        for spec in declared.specs(type(node.operator)).values():
+            if spec.kind == "column":
+                for value, place in _values(node, spec):
+                    self._readable(str(value), node.columns_in, place.span(), node)
+
+    def _readable(self, name: str, columns: Columns, span: Span, node: Node) -> None:
+        """R401 for a column that is not there, R403 for one that is stale. Told once a place."""
+        source = "messages" if name in DERIVED and name not in columns else name
+        column = columns.get(source)
+        if column is None:
+            if "" in columns:
+                return
+            near = did_you_mean(name, [*columns, *(DERIVED if "messages" in columns else ())])
+            alive = ", ".join(n for n in columns if n not in FIXED) or "none beside the fixed ones"
+            self._once("R401", f"`{node.id}` reads column `{name}`, which nothing above writes", span, near or f"columns here: {alive}")
+        elif column.stale:
+            text = f"`{node.id}` reads `{name}`, which `{column.stale}` made stale by rewriting the text it was computed from"
+            self._once("R403", text, span, f"compute `{name}` again after `{column.stale}`")
+
+    def _once(self, code: str, message: str, span: Span, help: str) -> None:
+        if not any(p.code == code and p.message == message for p in self.problems):
+            self.problems.error(code, message, span, help=help)
+
+    def _written(self, node: Node) -> Columns:
+        flow, verb = node.flow, node.verb
+        if verb == "load":
+            out = {n: Column.of(w, ALL_TEXTS if n == "messages" else frozenset()) for n, w in FIXED.items()}
+            return out | {n: Column.of(w) for n, w in flow.writes.items()}
+        if verb == "pack":
+            stage = {"stage": node.columns_in["stage"]} if "stage" in node.columns_in else {}
+            return {"id": Column.of("text")} | {n: Column.of(w) for n, w in flow.writes.items()} | stage
+        out = dict(node.columns_in)
+        texts = self._texts_of(node, [*flow.reads, *node.where_columns])
+        for name, word in flow.writes.items():
+            self._writable(name, node)
+            try:
+                out[name] = Column(parse_type(word), ALL_TEXTS if name == "messages" else texts)
+            except ValueError as error:
+                self.problems.error("R406", f"`{node.entry.full}` declares {error}", node.step.params_place.key())
+        rewritten = frozenset(flow.rewrites)
+        if rewritten:
+            for name, column in out.items():
+                fresh = name in flow.writes or name in FIXED
+                if column.texts & rewritten and not fresh and not column.stale:
+                    out[name] = Column(column.type, column.texts, stale=node.id)
+        if verb == "select":
+            out["rank"] = Column.of("int")
+        return out
+
+    def _writable(self, name: str, node: Node) -> None:
+        known = node.columns_in.get(name)
+        span = _span_of(name, node)
+        if name == "id" or name.startswith("_") or not name.isidentifier():
+            self.problems.error("R405", f"`{name}` is no column that a step may write", span, help="small letters, digits and `_`")
+        elif name in DERIVED:
+            self.problems.error("R405", f"`{name}` is read off `messages` and cannot be written as a column", span)
+        elif known and not known.stale and node.step.where is None and name not in node.flow.reads and node.verb not in ("format", "select"):
+            help = "write to another column with `into:`" if "into" in declared.specs(type(node.operator)) else "choose another name"
+            self.problems.error("R404", f"`{node.id}` would overwrite the live column `{name}`", span, help=help)
+
+    def _texts_of(self, node: Node, reads: Iterable[str]) -> frozenset[str]:
+        found: set[str] = set()
+        for name in reads:
+            if name in ("query", "response") and name not in node.columns_in:
+                found.add(name)
+            elif name in ("messages", "conversation"):
+                found |= ALL_TEXTS
+            elif name in node.columns_in:
+                found |= node.columns_in[name].texts
+        return frozenset(found)
+
+
+def _values(node: Node, spec: declared.ParamSpec) -> list[tuple[object, Place]]:
+    """Each value of a parameter with its place; defaults stand at the operator's key."""
+    value = node.operator.params.get(spec.name)
+    step = node.step
+    if value is None:
+        return []
+    place = step.params_place if step.has_positional and spec.positional else step.params_place.at(spec.name)
+    given = step.has_positional and spec.positional or spec.name in step.params
+    if isinstance(value, Mapping) and spec.many == "dict":
+        return [(v, step.params_place.at(k) if spec.rest and k in step.params else place.at(k)) for k, v in value.items()]
+    if isinstance(value, list):
+        return [(v, place.at(i)) for i, v in enumerate(value)]
+    return [(value, place if given else step.params_place)]
+
+
+def _span_of(name: str, node: Node) -> Span:
+    """Where a written column is named: its `into`, its key, or the operator."""
+    for spec in declared.specs(type(node.operator)).values():
+        if spec.kind == "into" and node.operator.params.get(spec.name) == name and spec.name in node.step.params:
+            return node.step.params_place.at(spec.name).span()
+    if name in node.step.params:
+        return node.step.params_place.at(name).key()
+    return node.step.params_place.key()

@@ -1,0 +1,273 @@
+"""Steps to nodes: operators found, parameters validated by the operator's own schema, every name in them tied."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from sftrecipe import params as declared
+from sftrecipe.errors import Problems, RecipeError, did_you_mean
+from sftrecipe.models.provider import Provider
+from sftrecipe.operators import Operator
+from sftrecipe.params import ParamSpec
+from sftrecipe.plan.node import Node
+from sftrecipe.plan.values import check_schema, env_names, read_text
+from sftrecipe.recipe import ModelSpec, Place, Recipe, Step
+from sftrecipe.recipe.model import CommandLinePath
+from sftrecipe.registry import Entry, Registry
+
+__all__ = ["EXTRAS", "Resolver"]
+
+EXTRAS: Mapping[str, tuple[str, ...]] = {
+    "embed": ("sentence_transformers",),
+    "lm": ("torch", "transformers"),
+    "math": ("math_verify",),
+    "ray": ("ray",),
+}
+"""Extra -> the modules it brings, looked for without importing them."""
+
+
+class Resolver:
+    """Resolves the steps and models of one recipe, telling problems to `problems`."""
+
+    def __init__(self, recipe: Recipe, registry: Registry, problems: Problems) -> None:
+        self.recipe, self.registry, self.problems = recipe, registry, problems
+        self.ids = {s.id for s in recipe.steps}
+        self.providers: dict[str, Provider] = {}
+
+    def models(self) -> None:
+        """Finds and checks every provider that `models:` names."""
+        for spec in self.recipe.models.values():
+            try:
+                entry = self.registry.entry("model", spec.use)
+                cls = entry.load()
+            except RecipeError as error:
+                self._tell(error, spec.place.at("use"))
+                continue
+            if not check_schema(cls, spec.params, spec.place, f"model provider `{spec.use}`", self.problems):
+                continue
+            values = {k: self._provider_value(s, spec.params[k], spec.place.at(k)) for k, s in declared.specs(cls).items()
+                      if k in spec.params}  # fmt: skip
+            self._needs(cls, spec.place, f"model provider `{spec.use}`")
+            provider = cls(**values)
+            provider.name = spec.use
+            vars(spec)["place_kind"] = cls.place
+            self.providers[spec.name] = provider
+
+    def _provider_value(self, spec: ParamSpec, value: Any, place: Place) -> Any:
+        if spec.kind != "file" or not isinstance(value, str):
+            return self._plain(spec, value, place)
+        path = _absolute(value, place)
+        if not path.exists():
+            self._missing(path, value, place)
+        return str(path)
+
+    def node(self, step: Step) -> Node | None:
+        """The node of a step, or None if something is too wrong to go on with it."""
+        try:
+            entry = self.registry.entry(step.verb, step.operator.partition(".")[2])
+            cls = self.registry.operator(step.operator)
+        except RecipeError as error:
+            self._tell(error, step.params_place, key=True)
+            return None
+        return self._operator_node(step, cls, entry, step.params, step.params_place)
+
+    def _operator_node(self, step: Step, cls: type[Operator], entry: Entry, given: Mapping[str, Any], place: Place) -> Node | None:
+        values = self._mapping(step, cls, given, place)
+        if values is None:
+            return None
+        literal = {k: v for k, v in values.items() if not _is_file_form(v)}
+        if not check_schema(cls, literal, place, f"`{entry.full}`", self.problems, given=values):
+            return None
+        self._needs(cls, place, f"`{entry.full}`")
+        node = Node(step, Operator.__new__(cls), entry)
+        converted: dict[str, Any] = {}
+        for name, value in values.items():
+            spec = declared.specs(cls)[name]
+            converted[name] = self._value(node, spec, value, place if spec.positional and step.has_positional else place.at(name))
+        node.operator = cls(**converted)
+        node.operator.name = entry.full
+        for message in node.operator.check():
+            self.problems.error("R306", f"`{entry.full}`: {message}", place.key())
+        self._ports(node)
+        if step.verb == "load":
+            node.located = self._located(node, place)
+        return node
+
+    def _mapping(self, step: Step, cls: type[Operator], given: Mapping[str, Any], place: Place) -> dict[str, Any] | None:
+        """Parameters by name: a scalar goes to the positional one, unknown keys to the one that takes the rest."""
+        if step.has_positional and place is step.params_place:
+            spec = declared.positional(cls)
+            if spec is None:
+                names = ", ".join(declared.specs(cls)) or "none"
+                self.problems.error("R305", f"`{step.operator}` takes a mapping of parameters", place.span(), help=f"its parameters: {names}")
+                return None
+            return {spec.name: step.positional}
+        rest = declared.rest(cls)
+        if rest is None:
+            return dict(given)
+        known = declared.specs(cls)
+        values = {k: v for k, v in given.items() if k in known}
+        others = {k: v for k, v in given.items() if k not in known}
+        return {**values, rest.name: {**values.get(rest.name, {}), **others}} if others else values
+
+    def _value(self, node: Node, spec: ParamSpec, value: Any, place: Place) -> Any:
+        if spec.kind == "operator" and value is not None:
+            return self._nested(node, spec, value, place)
+        if spec.kind == "model" and value is not None:
+            self._model(node, spec, str(value), place)
+            return value
+        if spec.kind == "file" and value is not None:
+            return self._files(node, spec, value, place)
+        if _is_file_form(value):
+            return self._text_file(node, spec, value, place)
+        if spec.kind == "expr" and "${" in str(_raw(node.step, spec.name)):
+            self.problems.error("R120", "inside expressions write `params.x`, not `${params.x}`", place.span())
+        return self._plain(spec, value, place)
+
+    def _plain(self, spec: ParamSpec, value: Any, place: Place) -> Any:
+        names = env_names(value)
+        if spec.kind == "secret":
+            if value is not None and not names:
+                help = f"write `{spec.name}: \"${{env:NAME}}\"` and set NAME in the environment"
+                self.problems.error("R129", f"`{spec.name}` is a secret and must not stand in a recipe", place.span(), help=help)
+        elif names:
+            self.problems.error("R129", f"`${{env:{names[0]}}}` may only be given to a secret parameter", place.span(), help=f"`{spec.name}` is none")
+        return _as_number(spec, value)
+
+    def _nested(self, node: Node, spec: ParamSpec, value: Any, place: Place) -> Any:
+        """An operator as value: `until: score.tests` or `until: {score.tests: {timeout: 4}}`."""
+        name, given = (value, {}) if isinstance(value, str) else next(iter(value.items()))
+        inner_place = place if isinstance(value, str) else place.at(name)
+        full = name if name.partition(".")[0] == spec.target.verb or not spec.target.verb else f"{spec.target.verb}.{name}"
+        try:
+            entry = self.registry.entry(*full.split(".", 1)) if "." in full else self.registry.entry(full, "")
+            cls = self.registry.operator(full)
+        except RecipeError as error:
+            self._tell(error, inner_place)
+            return None
+        step = Step(node.id, full, dict(given or {}), given, inner_place, inner_place, models=node.step.models, constants=node.step.constants)
+        inner = self._operator_node(step, cls, entry, step.params, inner_place)
+        if inner is None:
+            return None
+        node.nested[spec.name] = inner
+        return inner.operator
+
+    def _model(self, node: Node, spec: ParamSpec, name: str, place: Place) -> None:
+        name = node.step.models.get(name, name)
+        model = self.recipe.models.get(name)
+        if model is None:
+            known = self.recipe.models
+            help = did_you_mean(name, known) or (f"`models:` has {', '.join(known)}" if known else "the recipe has no `models:`")
+            self.problems.error("R124", f"unknown model `{name}`", place.span(), help=help)
+            return
+        provider = self.providers.get(name)
+        wanted = spec.target.__name__
+        if provider is not None and wanted not in provider.serves:
+            text = f"`{spec.name}` needs a {wanted} model; `{name}` ({model.use}) serves {', '.join(provider.serves)}"
+            self.problems.error("R124", text, place.span())
+        node.models[spec.name] = model
+
+    def _files(self, node: Node, spec: ParamSpec, value: Any, place: Place) -> Any:
+        for at, text in _texts(value):
+            here = place.at(at) if at is not None else place
+            step, dot, key = str(text).rpartition(".")
+            if dot and step in self.ids:
+                node.artefacts[f"{spec.name}.{at}" if at is not None else spec.name] = (step, key)
+                continue
+            path = _absolute(str(text), here)
+            if not path.exists():
+                self._missing(path, str(text), here)
+                continue
+            node.files[f"{spec.name}.{at}" if at is not None else spec.name] = path
+        return value
+
+    def _text_file(self, node: Node, spec: ParamSpec, value: Mapping[str, Any], place: Place) -> Any:
+        """{file: path} where a text or list is asked for: the file's text, or its lines."""
+        path = _absolute(str(value["file"]), place.at("file"))
+        if not path.is_file():
+            self._missing(path, str(value["file"]), place.at("file"))
+            return None
+        text = read_text(path, place.at("file"), self.problems)
+        return [line for line in text.splitlines() if line.strip()] if spec.many == "list" else text
+
+    def _missing(self, path: Path, text: str, place: Place) -> None:
+        names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        help = did_you_mean(path.name, names) or f"looked in {path.parent}"
+        self.problems.error("R132", f"there is no file {text}", place.span(), help=help)
+
+    def _ports(self, node: Node) -> None:
+        known = {s.name: s for s in declared.specs(type(node.operator)).values() if s.kind == "dataset"}
+        for name in node.step.ports:
+            if name not in known:
+                help = did_you_mean(name, known) or (f"its ports: rows, {', '.join(known)}" if known else "it has no side ports")
+                self.problems.error("R112", f"`{node.entry.full}` has no port `{name}`", node.place.at("from", name).key(), help=help)
+        for name, spec in known.items():
+            if spec.required and name not in node.step.ports:
+                help = f"`from: {{{name}: id}}` under the step"
+                self.problems.error("R111", f"`{node.entry.full}` needs its port `{name}`", node.step.params_place.key(), help=help)
+
+    def _located(self, node: Node, place: Place) -> dict[str, Any]:
+        """`path` and `sources` of a load with paths made absolute: from the recipe's folder, or the working folder for `-p`."""
+        located: dict[str, Any] = {}
+        for name in ("path", "sources"):
+            value = node.operator.params.get(name)
+            if value is not None:
+                located[name] = _locate(value, place.at(name) if not node.step.has_positional else place)
+        return located
+
+    def _needs(self, cls: Any, place: Place, what: str) -> None:
+        for extra in cls.needs:
+            missing = [m for m in EXTRAS.get(extra, ()) if importlib.util.find_spec(m) is None]
+            if missing:
+                self.problems.error("P004", f"{what} needs {', '.join(missing)}", place.key(), help=f"pip install 'sftrecipe[{extra}]'")
+
+    def _tell(self, error: RecipeError, place: Place, *, key: bool = False) -> None:
+        for p in error.problems:
+            self.problems.error(p.code, p.message, place.key() if key else place.span(), note=p.note, help=p.help)
+
+
+def _raw(step: Step, name: str) -> Any:
+    return step.raw.get(name) if isinstance(step.raw, Mapping) else step.raw
+
+
+def _is_file_form(value: Any) -> bool:
+    return isinstance(value, Mapping) and set(value) == {"file"} and isinstance(value["file"], str)
+
+
+def _texts(value: Any) -> Iterator[tuple[Any, Any]]:
+    if isinstance(value, Mapping):
+        yield from value.items()
+    elif isinstance(value, list):
+        yield from enumerate(value)
+    else:
+        yield None, value
+
+
+def _absolute(text: str, place: Place) -> Path:
+    base = Path() if isinstance(text, CommandLinePath) else place.folder
+    return Path(base, Path(text).expanduser()).absolute()
+
+
+def _locate(value: Any, place: Place) -> Any:
+    if isinstance(value, str):
+        return value if "://" in value else str(_absolute(value, place))
+    if isinstance(value, list):
+        return [_locate(v, place.at(i)) for i, v in enumerate(value)]
+    if isinstance(value, Mapping):
+        # a source is a path, or a mapping with `path` and its own options
+        return {k: _locate(v, place.at(k)) if not isinstance(v, Mapping) else _located_source(v, place.at(k)) for k, v in value.items()}
+    return value
+
+
+def _located_source(value: Mapping[str, Any], place: Place) -> dict[str, Any]:
+    return {k: _locate(v, place.at(k)) if k == "path" else v for k, v in value.items()}
+
+
+def _as_number(spec: ParamSpec, value: Any) -> Any:
+    from sftrecipe.params import NUMBER_TEXT
+
+    wants = any(NUMBER_TEXT == a.get("pattern") for a in (spec.accepts, *spec.accepts.get("anyOf", ())))
+    return declared.to_number(value) if wants and isinstance(value, str) else value

@@ -1,0 +1,123 @@
+"""Parameter values against an operator's own JSON Schema, its complaints put into words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sftrecipe import params as declared
+from sftrecipe.errors import Problems, did_you_mean
+from sftrecipe.recipe import Place
+
+__all__ = ["check_schema", "env_names", "read_text"]
+
+_ENV = re.compile(r"\$\{env:([^}]*)\}")
+_TYPES = {
+    "integer": "a whole number", "number": "a number", "string": "text", "boolean": "true or false", "array": "a list",
+    "object": "a mapping", "null": "null",
+}  # fmt: skip
+
+
+def env_names(value: Any) -> list[str]:
+    """The NAMEs of `${env:NAME}` anywhere in a value."""
+    if isinstance(value, str):
+        return _ENV.findall(value)
+    if isinstance(value, Mapping):
+        return [n for v in value.values() for n in env_names(v)]
+    return [n for v in value for n in env_names(v)] if isinstance(value, (list, tuple)) else []
+
+
+def read_text(path: Path, place: Place, problems: Problems) -> str:
+    """A text file that a recipe names, or a problem that names it."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        problems.error("R132", f"cannot read {path.name}: {error}", place.span())
+        return ""
+
+
+def check_schema(
+    cls: type, values: Mapping[str, Any], place: Place, what: str, problems: Problems, *, given: Mapping[str, Any] | None = None
+) -> bool:
+    """Tells every misfit of `values` with the parameters of `cls`. `given` also holds values left out of `values`."""
+    known = declared.specs(cls)
+    before = len(problems.errors)
+    everything = values if given is None else given
+    for key in everything:
+        if key not in known:
+            help = did_you_mean(key, known) or (f"it has {', '.join(known)}" if known else "it has no parameters")
+            problems.error("R301", f"{what} has no parameter `{key}`", place.at(key).key(), help=help)
+    missing = [s for s in known.values() if s.required and s.kind != "dataset" and not s.rest and s.name not in everything]
+    for spec in missing:
+        problems.error("R303", f"{what} needs `{spec.name}`", place.key(), help=spec.doc)
+    positional = declared.positional(cls)
+    for name, value in values.items():
+        if name in known and known[name].kind != "dataset":
+            alone = positional is not None and positional.name == name and not isinstance(_data(place), Mapping)
+            _check_value(known[name], value, place if alone else place.at(name), what, problems)
+    return len(problems.errors) == before
+
+
+def _data(place: Place) -> Any:
+    at = place.source.data
+    for word in place.path:
+        try:
+            at = at[word]
+        except (KeyError, IndexError, TypeError):
+            return {}
+    return at
+
+
+def _check_value(spec: declared.ParamSpec, value: Any, place: Place, what: str, problems: Problems) -> None:
+    from jsonschema import Draft7Validator
+
+    if value is None and (spec.optional or spec.default is None):
+        return
+    for error in Draft7Validator(dict(spec.accepts)).iter_errors(value):
+        here = place.at(*error.absolute_path)
+        code, text, help = _words(spec, error)
+        problems.error(code, f"{what}: `{spec.name}` {text}", here.span(), help=help)
+
+
+def _words(spec: declared.ParamSpec, error: Any) -> tuple[str, str, str]:
+    """(code, what is wrong, advice) for one complaint of jsonschema."""
+    value, rule = error.instance, error.validator
+    if rule in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
+        words = {"minimum": "at least", "maximum": "at most", "exclusiveMinimum": "more than", "exclusiveMaximum": "less than"}
+        return "R304", f"must be {words[rule]} {error.validator_value}, not {value}", spec.doc
+    if rule == "enum":
+        allowed = [str(v) for v in error.validator_value]
+        return "R302", f"must be one of {', '.join(allowed)}, not `{value}`", did_you_mean(str(value), allowed)
+    if rule == "additionalProperties":
+        keys = sorted(set(value) - set(error.schema.get("properties", ())))
+        return "R302", f"has the unknown key `{keys[0]}`", did_you_mean(keys[0], error.schema.get("properties", ()))
+    if rule == "anyOf":
+        for inner in error.context:
+            if inner.validator in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
+                return _words(spec, inner)
+        return "R302", f"must be {_either(error.validator_value)}, not {_show(value)}", spec.doc
+    if rule == "type":
+        kinds = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
+        return "R302", f"must be {_either([{'type': k} for k in kinds])}, not {_show(value)}", spec.doc
+    return "R302", error.message, spec.doc
+
+
+def _either(options: Iterable[Mapping[str, Any]]) -> str:
+    words = []
+    for option in options:
+        if option.get("pattern") == declared.NUMBER_TEXT:
+            continue  # `1/256` and `2%` are numbers too; naming them would only blur the message
+        if "enum" in option:
+            words.append("one of " + ", ".join(map(str, option["enum"])))
+        elif isinstance(option.get("type"), str):
+            words.append(_TYPES[option["type"]])
+        elif "anyOf" in option:
+            words.append(_either(option["anyOf"]))
+    return " or ".join(dict.fromkeys(words)) or "something else"
+
+
+def _show(value: Any) -> str:
+    text = repr(value) if not isinstance(value, str) else f"`{value}`"
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,236 @@
+"""A recipe file as data: its top level checked, a variant and overrides applied, parameters filled in."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sftrecipe.errors import Problems, did_you_mean
+from sftrecipe.recipe.model import CommandLinePath, Path_, Place
+from sftrecipe.yamlsource import Source
+
+__all__ = ["TOP_LEVEL", "Document", "fill", "resolve_params", "set_path"]
+
+TOP_LEVEL = ("recipe", "grammar", "about", "requires", "seed", "params", "models", "steps", "variants", "tests")
+PARAM_KEYS = ("type", "default", "min", "max", "choices", "about")
+PARAM_TYPES: Mapping[str, tuple[type, ...]] = {
+    "int": (int,), "float": (int, float), "bool": (bool,), "text": (str,), "list": (list,), "map": (dict,), "any": (object,),
+}  # fmt: skip
+_REFERENCE = re.compile(r"\$\{([^}]*)\}")
+
+
+@dataclass
+class Document:
+    """The data of one file, its problems and the places of values that came from elsewhere."""
+
+    source: Source
+    data: dict[str, Any]
+    problems: Problems
+    moved: dict[Path_, tuple[Source, Path_]] = field(default_factory=dict)
+    given: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, source: Source, problems: Problems) -> Document:
+        """Checks the top level. Problems go to `problems`."""
+        data = source.data
+        if not isinstance(data, dict):
+            problems.error("R101", "a recipe is a mapping with `recipe:` and `steps:`", source.span(()))
+            return cls(source, {}, problems)
+        document = cls(source, copy.deepcopy(data), problems)
+        for key in data:
+            if key not in TOP_LEVEL and not str(key).startswith("x-"):
+                help = did_you_mean(str(key), TOP_LEVEL) or "only keys that begin with `x-` are free"
+                problems.error("R102", f"unknown key `{key}` at the top of the recipe", source.key_span((key,)), help=help)
+        if not isinstance(data.get("recipe"), str):
+            problems.error("R101", "`recipe:` must give the recipe's name", source.span(("recipe",)), help="`recipe: my-mix`")
+        if not isinstance(data.get("steps"), list) or not data.get("steps"):
+            problems.error("R101", "`steps:` must list at least one step", source.span(("steps",)))
+        if data.get("grammar") != 1:
+            text = f"grammar {data['grammar']!r} is not known" if "grammar" in data else "`grammar: 1` is missing"
+            problems.error("R113", text, source.span(("grammar",)), help="this version reads `grammar: 1`")
+        for key, kind, word in (("params", dict, "mapping"), ("models", dict, "mapping"), ("variants", dict, "mapping"),
+                                ("tests", list, "list"), ("requires", list, "list")):  # fmt: skip
+            if data.get(key) is not None and not isinstance(data[key], kind):
+                problems.error("R101", f"`{key}:` must be a {word}", source.span((key,)))
+                document.data[key] = kind()
+        if "seed" in data and (not isinstance(data["seed"], int) or isinstance(data["seed"], bool)):
+            problems.error("R101", "`seed:` must be an integer", source.span(("seed",)))
+            document.data["seed"] = 0
+        return document
+
+    def place(self, *path: str | int) -> Place:
+        """The place of an entry, wherever its value was written."""
+        return Place(self.source, path, self.moved)
+
+    def apply_variant(self, name: str) -> None:
+        """Replaces what `variants: {name: {...}}` names. R117 if there is none."""
+        variants = self.data.get("variants") or {}
+        if name not in variants:
+            help = did_you_mean(name, variants) or (f"there are {', '.join(variants)}" if variants else "the recipe has none")
+            self.problems.error("R117", f"unknown variant `{name}`", self.source.span(("variants",)), help=help)
+            return
+        changes = variants[name]
+        if not isinstance(changes, dict):
+            self.problems.error("R117", f"variant `{name}` must map paths to values", self.source.span(("variants", name)))
+            return
+        for path, value in changes.items():
+            self.override(str(path), value, self.place("variants", name, path))
+
+    def override(self, path: str, value: Any, place: Place) -> None:
+        """Puts `value` at a dotted path, or removes the entry if it is None. R118 if the path leads nowhere."""
+        words = path.split(".")
+        if words[0] not in TOP_LEVEL:
+            words = ["params", *words]
+        if words[0] not in ("params", "models", "seed"):
+            self.problems.error("R118", f"`{path}` cannot be replaced", place.key(), help="name `params.x`, `models.x` or `seed`")
+            return
+        if words[0] == "params" and len(words) == 2 and words[1] in (self.data.get("params") or {}):
+            self.given[words[1]] = value
+            self.moved["params", words[1]] = (place.source, place.path)
+            return
+        target: Any = self.data
+        inner = list(words)
+        if words[0] == "params" and len(words) > 2 and words[1] in (self.data.get("params") or {}):
+            # a path into a parameter's value: below its default, if it is declared in the long form
+            declared = self.data["params"][words[1]]
+            if words[1] in self.given:
+                target, inner = self.given, words[1:]
+            elif _is_long(declared):
+                target, inner = declared, ["default", *words[2:]]
+        error = set_path(target, inner, value)
+        if error:
+            self.problems.error("R118", f"`{path}` leads nowhere: {error[0]}", place.key(), help=error[1])
+            return
+        self.moved[tuple(words)] = (place.source, place.path)
+
+
+def set_path(data: Any, words: list[str], value: Any) -> tuple[str, str] | None:
+    """Replaces one entry of nested mappings; None removes it. Returns (what is wrong, advice) or None."""
+    at = data
+    for depth, word in enumerate(words[:-1]):
+        if isinstance(at, dict) and at.get(word) is None and depth == 0:
+            at[word] = {}
+        if not isinstance(at, dict) or word not in at:
+            return f"there is no `{word}`", did_you_mean(word, at if isinstance(at, dict) else ())
+        at = at[word]
+    last = words[-1]
+    if not isinstance(at, dict):
+        return f"`{words[-2]}` is no mapping", ""
+    if value is None:
+        if last not in at:
+            return f"there is no `{last}` to remove", did_you_mean(last, at)
+        del at[last]
+    elif last not in at and len(words) > 1 and words[0] == "params" and len(words) == 2:
+        return f"there is no parameter `{last}`", did_you_mean(last, at)
+    else:
+        at[last] = value
+    return None
+
+
+def _is_long(declared: Any) -> bool:
+    return isinstance(declared, dict) and bool(declared) and set(declared) <= set(PARAM_KEYS) and bool({"type", "default"} & set(declared))
+
+
+def resolve_params(document: Document) -> dict[str, Any]:
+    """The values of `params:`, defaults and overrides, each checked against its declaration (R114, R116)."""
+    values: dict[str, Any] = {}
+    problems = document.problems
+    for name, declared in (document.data.get("params") or {}).items():
+        place = document.place("params", name)
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", str(name)):
+            problems.error("R114", f"`{name}` is no parameter name", place.key(), help="small letters, digits and `_`")
+            continue
+        form = declared if _is_long(declared) else {"default": declared}
+        kind = form.get("type") or _type_word(form.get("default"))
+        if kind not in PARAM_TYPES:
+            help = did_you_mean(str(kind), PARAM_TYPES) or f"there are {', '.join(PARAM_TYPES)}"
+            problems.error("R114", f"parameter `{name}` has the unknown type `{kind}`", place.span(), help=help)
+            continue
+        if name not in document.given and "default" not in form:
+            problems.error("R116", f"parameter `{name}` has no default and is not given", place.key(), help=f"give `-p {name}=...`")
+            continue
+        value = document.given.get(name, form.get("default"))
+        value = _number(value) if kind in ("int", "float", "any") else value
+        wrong = _misfit(value, kind, form)
+        if wrong:
+            problems.error("R116", f"parameter `{name}` {wrong}", place.span())
+        values[name] = value
+    return values
+
+
+def _type_word(value: Any) -> str:
+    if isinstance(value, str) and isinstance(_number(value), float):
+        return "float"
+    for word, kinds in (("bool", bool), ("int", int), ("float", float), ("text", str), ("list", list), ("map", dict)):
+        if isinstance(value, kinds):
+            return word
+    return "any"
+
+
+def _number(value: Any) -> Any:
+    """`1/256` and `2%` as numbers, all else as it is."""
+    from sftrecipe.params import NUMBER_TEXT, to_number
+
+    if isinstance(value, str) and re.fullmatch(NUMBER_TEXT, value):
+        return to_number(value)
+    return value
+
+
+def _misfit(value: Any, kind: str, form: Mapping[str, Any]) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, PARAM_TYPES[kind]) or (kind in ("int", "float") and isinstance(value, bool)):
+        return f"must be {kind}, not {value!r}"
+    if "choices" in form and value not in (form["choices"] or ()):
+        near = did_you_mean(str(value), map(str, form["choices"] or ()))
+        return f"must be one of {form['choices']}, not {value!r} {near}".rstrip()
+    for bound, wrong in (("min", lambda a, b: a < b), ("max", lambda a, b: a > b)):
+        if form.get(bound) is not None and wrong(value, form[bound]):
+            return f"is {value}, {'below' if bound == 'min' else 'above'} {form[bound]}"
+    return ""
+
+
+def fill(value: Any, params: Mapping[str, Any], place: Place, problems: Problems, used: set[str]) -> Any:
+    """`value` with every `${params.x}` replaced: alone it keeps its type, inside text it is written out (R115, R130)."""
+    if isinstance(value, dict):
+        return {k: fill(v, params, place.at(k), problems, used) for k, v in value.items()}
+    if isinstance(value, list):
+        return [fill(v, params, place.at(i), problems, used) for i, v in enumerate(value)]
+    if not isinstance(value, str) or "${" not in value:
+        return value
+    whole = _REFERENCE.fullmatch(value)
+    if whole and not whole[1].startswith("env:"):
+        return copy.deepcopy(_lookup(whole[1], params, place, problems, used, value))
+
+    def one(match: re.Match[str]) -> str:
+        if match[1].startswith("env:"):
+            return match[0]
+        found = _lookup(match[1], params, place, problems, used, value)
+        return str(found).lower() if isinstance(found, bool) else str(found)
+
+    text = _REFERENCE.sub(one, value)
+    if "${" in _REFERENCE.sub("", value):
+        problems.error("R130", "`${` without its `}`", place.span())
+    return CommandLinePath(text) if isinstance(value, CommandLinePath) else text
+
+
+def _lookup(name: str, params: Mapping[str, Any], place: Place, problems: Problems, used: set[str], text: str) -> Any:
+    words = name.strip().split(".")
+    start = text.find("${")
+    span = place.inside(start, start + len(name) + 3)
+    if words[0] != "params" or len(words) < 2:
+        help = f"did you mean `${{params.{words[-1]}}}`?" if words[-1] in params else "write `${params.name}` or `${env:NAME}`"
+        problems.error("R130", f"`${{{name}}}` is no reference", span, help=help)
+        return text
+    at: Any = params
+    for word in words[1:]:
+        if not isinstance(at, Mapping) or word not in at:
+            known = at if isinstance(at, Mapping) else ()
+            problems.error("R115", f"unknown parameter `{name}`", span, help=did_you_mean(word, known) or f"there are {', '.join(known)}")
+            return text
+        at = at[word]
+    used.add(words[1])
+    return at

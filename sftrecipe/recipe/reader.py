@@ -1,0 +1,282 @@
+"""Reading a recipe: file -> Document -> drafts -> Recipe, sub-recipes put in place, references tied."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sftrecipe import yamlsource
+from sftrecipe.errors import Problems, RecipeError, did_you_mean
+from sftrecipe.recipe.document import Document, fill, resolve_params
+from sftrecipe.recipe.model import CommandLinePath, ModelSpec, Place, Recipe, Ref, Step, TestCase
+from sftrecipe.recipe.steps import Draft, draft_steps, to_ref
+
+__all__ = ["read_recipe"]
+
+MAX_DEPTH = 8
+PORTS = {"filter": ("dropped",), "select": ("dropped",), "evolve": ("dropped",), "load": ("quarantined",)}
+
+
+def read_recipe(
+    path: Path | str,
+    *,
+    variant: str = "",
+    overrides: Sequence[str] = (),
+    problems: Problems | None = None,
+    text: str | None = None,
+    values: Sequence[tuple[str, Any, Place]] = (),
+) -> Recipe:
+    """The recipe in `path`, with a variant and `-p` overrides (`name=value`) applied.
+
+    `values` are overrides that are values already, with the place where they stand (a test's `with:` and `models:`).
+    Raises RecipeError with all problems at once; with `problems` given they are collected there instead, as far as reading can go on.
+    """
+    found = Problems() if problems is None else problems
+    reader = _Reader(found)
+    recipe = reader.read(Path(path), text, variant, [*(_override(o) for o in overrides), *values])
+    if problems is None:
+        found.raise_errors()
+    return recipe
+
+
+def _override(text: str) -> tuple[str, Any, Place]:
+    name, equals, value = text.partition("=")
+    label = f"-p {name}"
+    source = yamlsource.load(value if equals else "null", label)
+    return name.strip(), _from_command_line(source.data), Place(source, ())
+
+
+def _from_command_line(value: Any) -> Any:
+    if isinstance(value, str):
+        return CommandLinePath(value)
+    if isinstance(value, list):
+        return [_from_command_line(v) for v in value]
+    return {k: _from_command_line(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+class _Reader:
+    """Reads one recipe and those it uses."""
+
+    def __init__(self, problems: Problems) -> None:
+        self.problems = problems
+        self.files: dict[str, str] = {}
+        self.stack: list[Path] = []
+        self.borrowed: dict[str, ModelSpec] = {}
+
+    def read(self, path: Path, text: str | None, variant: str, overrides: Sequence[tuple[str, Any, Place]]) -> Recipe:
+        source = yamlsource.read(path) if text is None else yamlsource.load(text, str(path))
+        self.files[str(path)] = hashlib.sha256("\n".join(source.lines).encode()).hexdigest()
+        document = Document.read(source, self.problems)
+        if variant:
+            document.apply_variant(variant)
+        for name, value, place in overrides:
+            self._override(document, name, value, place)
+        values = resolve_params(document)
+        self.stack.append(path.resolve())
+        used: set[str] = set()
+        models = self._models(document, values, used)
+        outside, self.borrowed = self.borrowed, {}
+        steps = self._steps(document, values, used)
+        models, self.borrowed = {**models, **self.borrowed}, outside
+        self.stack.pop()
+        recipe = Recipe(
+            name=str(document.data.get("recipe") or path.stem),
+            file=path,
+            text="\n".join(source.lines),
+            seed=int(document.data.get("seed") or 0),
+            params=values,
+            models=models,
+            steps=steps,
+            tests=_tests(document),
+            requires=[str(r) for r in document.data.get("requires") or ()],
+            variants=[str(v) for v in document.data.get("variants") or ()],
+            place=document.place(),
+            about=str(document.data.get("about") or ""),
+            variant=variant,
+            files=self.files,
+        )
+        self._unused_params(document, values, used, recipe)
+        return recipe
+
+    def _override(self, document: Document, name: str, value: Any, place: Place) -> None:
+        known = document.data.get("params") or {}
+        first = name.split(".")[0]
+        if first not in ("params", "models", "seed", "recipe", "steps") and first not in known:
+            help = did_you_mean(first, known) or (f"there are {', '.join(known)}" if known else "the recipe declares none")
+            self.problems.error("R115", f"unknown parameter `{first}`", place.span(), help=help)
+            return
+        document.override(name, value, place)
+
+    def _unused_params(self, document: Document, values: Mapping[str, Any], used: set[str], recipe: Recipe) -> None:
+        text = recipe.text
+        for name in values:
+            if name not in used and f"params.{name}" not in text:
+                self.problems.warning("R131", f"parameter `{name}` is never used", document.place("params", name).key())
+
+    def _models(self, document: Document, values: Mapping[str, Any], used: set[str]) -> dict[str, ModelSpec]:
+        models = {}
+        for name, entry in (document.data.get("models") or {}).items():
+            place = document.place("models", name)
+            if not isinstance(entry, dict) or not isinstance(entry.get("use"), str):
+                self.problems.error("R124", f"model `{name}` needs `use:`, its provider", place.span(), help="{use: openai, model: ...}")
+                continue
+            filled = fill(entry, values, place, self.problems, used)
+            models[str(name)] = ModelSpec(str(name), filled.pop("use"), filled, place)
+        return models
+
+    def _steps(self, document: Document, values: Mapping[str, Any], used: set[str]) -> list[Step]:
+        raw = document.data.get("steps")
+        if not isinstance(raw, list):
+            return []
+        place = document.place("steps")
+        filled = fill(raw, values, place, self.problems, used)
+        drafts = draft_steps(filled, raw, place, self.problems)
+        return self._tie(drafts, values, place, used)
+
+    def _tie(self, drafts: list[Draft], values: Mapping[str, Any], place: Place, used: set[str]) -> list[Step]:
+        """Steps in order, each with its inputs; `use` steps replaced by the steps they stand for."""
+        steps: list[Step] = []
+        outputs: dict[str, Ref] = {}  # id as written -> what a reference to it reads
+        above: Ref | None = None
+        for draft in drafts:
+            taken = draft.id in outputs
+            if taken:
+                self.problems.error("R106", f"two steps are called `{draft.id}`", draft.place.at("id").span(), help="give one of them another id")
+                continue
+            inputs = self._inputs(draft, outputs, above)
+            if not self._wanted(draft, values):
+                outputs[draft.id] = above = inputs[0] if inputs else above or Ref("")
+                continue
+            if draft.use:
+                made, end = self._use(draft, inputs, values)
+                steps += made
+                if end is None:
+                    continue
+                outputs[draft.id] = above = end
+                continue
+            step = draft.step
+            if step is None:
+                continue
+            step.inputs, step.ports = inputs, self._ports(draft, outputs)
+            step.constants, step.several = values, bool(draft.sources and len(draft.sources) > 1)
+            used.update(n for n in values if f"params.{n}" in str(draft.raw))
+            steps.append(step)
+            outputs[draft.id] = Ref(step.id)
+            if not step.is_eval:
+                above = Ref(step.id)
+        return steps
+
+    def _inputs(self, draft: Draft, outputs: Mapping[str, Ref], above: Ref | None) -> list[Ref]:
+        verb = draft.step.verb if draft.step else "use"
+        if draft.sources is not None:
+            if verb == "load":
+                self.problems.error("R109", "`load` reads files, not a step", draft.place.at("from").key())
+                return []
+            at = draft.place.at("from")
+            return [r for i, s in enumerate(draft.sources) if (r := self._ref(s, outputs, at if len(draft.sources) == 1 else at.at(i)))]
+        if verb == "load":
+            return []
+        # a sub-recipe's first step reads what its `use` step reads: "" stands for that
+        return [above] if above else [Ref("")]
+
+    def _ports(self, draft: Draft, outputs: Mapping[str, Ref]) -> dict[str, Ref]:
+        found = {n: self._ref(t, outputs, draft.place.at("from", n)) for n, t in draft.ports.items()}
+        return {n: r for n, r in found.items() if r}
+
+    def _ref(self, text: str, outputs: Mapping[str, Ref], place: Place) -> Ref | None:
+        wanted = to_ref(text)
+        if wanted.step not in outputs:
+            named = [n for n in outputs if "." not in n]
+            help = did_you_mean(wanted.step, outputs) or (f"steps above with an id: {', '.join(named)}" if named else "give the step an `id:`")
+            self.problems.error("R107", f"no step above is called `{wanted.step}`", place.span(), help=help)
+            return None
+        base = outputs[wanted.step]
+        return Ref(base.step, wanted.port) if wanted.port else base
+
+    def _wanted(self, draft: Draft, values: Mapping[str, Any]) -> bool:
+        """Whether `when:` lets the step run."""
+        if draft.when is None:
+            return True
+        from sftrecipe.expressions import ExpressionError, evaluate
+
+        place = draft.place.at("when")
+        if "${" in draft.when or "${" in str(draft.raw.get("when")):
+            self.problems.error("R120", "inside expressions write `params.x`, not `${params.x}`", place.span())
+            return True
+        try:
+            return bool(evaluate(draft.when, {"params": values}))
+        except ExpressionError as error:
+            self.problems.error(error.code, str(error), place.inside(error.start, error.end), help=error.help)
+            return True
+
+    def _use(self, draft: Draft, inputs: list[Ref], values: Mapping[str, Any]) -> tuple[list[Step], Ref | None]:
+        place = draft.place.at("use")
+        path = place.folder / draft.use
+        if not path.is_file():
+            near = did_you_mean(path.name, [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else [])
+            self.problems.error("R119", f"there is no recipe {draft.use}", place.span(), help=near)
+            return [], None
+        if path.resolve() in self.stack or len(self.stack) >= MAX_DEPTH:
+            chain = " -> ".join(p.name for p in [*self.stack, path])
+            self.problems.error("R119", f"recipes use each other without end: {chain}", place.span())
+            return [], None
+        given = [(str(k), v, draft.place.at("with", k)) for k, v in draft.given.items()]
+        try:
+            inner = self.read(path, None, "", given)
+        except RecipeError as error:  # another file's YAML: its problems stand beside ours
+            self.problems += error.problems
+            return [], None
+        prefix = f"{draft.id}/"
+        for name in draft.models:
+            if name not in inner.models:
+                help = did_you_mean(str(name), inner.models) or f"it names {', '.join(inner.models) or 'no models'}"
+                self.problems.error("R124", f"{draft.use} names no model `{name}`", draft.place.at("models", name).key(), help=help)
+        renamed = {n: str(draft.models.get(n, prefix + n)) for n in inner.models}
+        self.borrowed |= {renamed[n]: m for n, m in inner.models.items() if n not in draft.models}
+        steps = [self._inline(s, prefix, inputs, renamed) for s in inner.steps]
+        rows = [s for s in steps if s.verb not in ("measure", "write") and not s.is_eval]
+        if not rows:
+            self.problems.error("R119", f"{draft.use} has no step that hands rows on", place.span())
+            return steps, None
+        return steps, Ref(rows[-1].id)
+
+    def _inline(self, step: Step, prefix: str, inputs: list[Ref], renamed: Mapping[str, str]) -> Step:
+        def outer(ref: Ref) -> Ref:
+            return (inputs[0] if inputs else ref) if not ref.step else Ref(prefix + ref.step, ref.port)
+
+        step.inputs = [outer(r) for r in step.inputs] if step.verb != "load" else []
+        step.ports = {n: outer(r) for n, r in step.ports.items()}
+        step.id = prefix + step.id
+        step.models = {**renamed, **{k: renamed.get(v, v) for k, v in step.models.items()}}
+        return step
+
+
+def _tests(document: Document) -> list[TestCase]:
+    cases = []
+    for at, entry in enumerate(document.data.get("tests") or ()):
+        place = document.place("tests", at)
+        known = ("name", "step", "given", "from", "with", "models", "expect")
+        if not isinstance(entry, dict):
+            document.problems.error("R128", "a test is a mapping with name, step, given and expect", place.span())
+            continue
+        for key in entry:
+            if key not in known:
+                document.problems.error("R128", f"unknown key `{key}` in a test", place.at(key).key(), help=did_you_mean(str(key), known))
+        if not isinstance(entry.get("step"), str) or "expect" not in entry:
+            document.problems.error("R128", "a test needs `step:` and `expect:`", place.span())
+            continue
+        cases.append(
+            TestCase(
+                name=str(entry.get("name") or entry["step"]),
+                step=entry["step"],
+                place=place,
+                given=entry.get("given") or (),
+                ports=entry.get("from") or {},
+                overrides=entry.get("with") or {},
+                models=entry.get("models") or {},
+                expect=entry["expect"],
+            )
+        )
+    return cases

@@ -1,0 +1,188 @@
+"""Names to operators, providers, functions, engines and hooks: entry points, found without importing anything.
+
+A recipe imports what it names and no more. A broken plugin is named and hurts only who uses it; two distributions that claim one name are
+an error that names both. Undotted names (`score.ifd`) are the project's own; others bear their owner (`score.acme.toxicity`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import Distribution, EntryPoint, distributions
+from pathlib import Path
+from typing import Any
+
+from sftrecipe.errors import Problem, RecipeError, UsageError, did_you_mean
+from sftrecipe.operators import Operator
+from sftrecipe.verbs import BARE, VERBS
+
+__all__ = ["Entry", "Registry", "full_name"]
+
+PREFIX = "sftrecipe."
+OURS = "sftrecipe"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered name. `load()` imports it."""
+
+    group: str
+    name: str
+    distribution: str
+    version: str
+    point: EntryPoint | None = None
+    value: Any = None
+
+    @property
+    def full(self) -> str:
+        """`score.ifd` for an operator, the plain name otherwise."""
+        return f"{self.group}.{self.name}"
+
+    @property
+    def origin(self) -> str:
+        """Distribution and version, for messages."""
+        return f"{self.distribution} {self.version}"
+
+    def load(self) -> Any:
+        """The object. Raises RecipeError P002 that names the plugin when importing it fails."""
+        if self.point is None:
+            return self.value
+        try:
+            return self.point.load()
+        except Exception as error:  # the plugin border: whatever a foreign module raises is told as its failure
+            raise RecipeError([_broken(self, error)]) from error
+
+
+def full_name(word: str) -> str:
+    """`filter` -> `filter.where`; `score.ifd` stays."""
+    return f"{word}.{BARE[word]}" if word in BARE else word
+
+
+@dataclass
+class Registry:
+    """All names that this installation knows. `files` are one-off plugins given on the command line."""
+
+    files: Sequence[Path] = ()
+    _extra: dict[tuple[str, str], Entry] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for path in self.files:
+            for entry in _entries_of_file(Path(path)):
+                self._extra[entry.group, entry.name] = entry
+
+    @cached_property
+    def _found(self) -> Mapping[tuple[str, str], Sequence[Entry]]:
+        found: dict[tuple[str, str], list[Entry]] = {}
+        for entry in _installed():
+            known = found.setdefault((entry.group, entry.name), [])
+            if all(entry.distribution != e.distribution for e in known):  # an editable install may be listed twice
+                known.append(entry)
+        for key, entry in self._extra.items():
+            found.setdefault(key, []).append(entry)
+        return found
+
+    def entries(self, group: str = "") -> list[Entry]:
+        """Every entry (of one group), by name. Imports nothing."""
+        rows = [e for (g, _), es in self._found.items() for e in es if not group or g == group]
+        return sorted(rows, key=lambda e: (e.group, e.name, e.distribution))
+
+    def operators(self) -> list[Entry]:
+        """Every operator, by verb and name."""
+        return [e for e in self.entries() if e.group in VERBS]
+
+    def entry(self, group: str, name: str) -> Entry:
+        """The one entry with this name. Raises RecipeError R202 (unknown) or P001 (claimed twice)."""
+        found = self._found.get((group, name), ())
+        if not found:
+            raise RecipeError([self._unknown(group, name)])
+        if len(found) > 1:
+            both = " and ".join(e.origin for e in found)
+            raise RecipeError([Problem("P001", f"`{group}.{name}` is claimed by {both}", help="uninstall one of them")])
+        only = found[0]
+        if "." not in name and group in VERBS and only.distribution not in (OURS, "command line"):
+            text = f"`{only.full}` of {only.origin} has no owner in its name: undotted names are the project's own"
+            raise RecipeError([Problem("P005", text, help=f"its author should call it `{group}.{_owner(only)}.{name}`")])
+        return only
+
+    def operator(self, full: str) -> type[Operator]:
+        """The class of `score.ifd`. Raises RecipeError."""
+        verb, _, name = full.partition(".")
+        entry = self.entry(verb, name)
+        cls = entry.load()
+        if not (isinstance(cls, type) and issubclass(cls, VERBS[verb])):
+            text = f"`{full}` of {entry.origin} is no {VERBS[verb].__name__}: its entry point gives {cls!r}"
+            raise RecipeError([Problem("P003", text)])
+        return cls
+
+    def _unknown(self, group: str, name: str) -> Problem:
+        if group in VERBS:
+            names = [e.full for e in self.operators()]
+            near = did_you_mean(f"{group}.{name}", names) or did_you_mean(name, [n.split(".", 1)[1] for n in names])
+            help = near or f"`sftrecipe ops {group}` lists what there is; is a plugin package missing?"
+            return Problem("R202", f"unknown operator `{group}.{name}`", help=help)
+        known = [e.name for e in self.entries(group)]
+        code, what = {"model": ("R203", "model provider"), "engine": ("R204", "engine")}.get(group, ("R205", group))
+        help = did_you_mean(name, known) or f"there are {', '.join(known) or 'none'}"
+        return Problem(code, f"unknown {what} `{name}`", help=help)
+
+
+def _installed() -> Iterator[Entry]:
+    """Entries of all distributions, from their metadata alone."""
+    seen: set[str] = set()
+    for dist in distributions():
+        text = dist.read_text("entry_points.txt")
+        if not text or PREFIX not in text:
+            continue
+        name = _name_of(dist)
+        if name in seen:
+            continue
+        seen.add(name)
+        for point in dist.entry_points:
+            if point.group.startswith(PREFIX):
+                yield Entry(point.group[len(PREFIX) :], point.name, name, dist.version, point)
+
+
+def _name_of(dist: Distribution) -> str:
+    return str(dist.metadata["Name"] or "unknown")
+
+
+def _owner(entry: Entry) -> str:
+    return re.sub(r"\W+", "_", entry.distribution.removeprefix("sftrecipe-").removeprefix("sftrecipe_")).lower()
+
+
+def _broken(entry: Entry, error: BaseException) -> Problem:
+    frame = error.__traceback__
+    while frame and frame.tb_next:
+        frame = frame.tb_next
+    place = f" ({Path(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno})" if frame else ""
+    text = f"plugin {entry.origin} cannot be imported for `{entry.full}`: {type(error).__name__}: {error}{place}"
+    return Problem("P002", text, help="reinstall the plugin, or install what it misses")
+
+
+def _entries_of_file(path: Path) -> Iterator[Entry]:
+    """The operators of a one-off file: `filter.<file>.<class in snake case>`."""
+    if not path.is_file():
+        raise UsageError(f"--plugin {path}: there is no such file")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    module_name = f"sftrecipe_file_{digest}"
+    module = sys.modules.get(module_name)
+    if module is None:
+        spec = importlib.util.spec_from_file_location(module_name, path)
+        if spec is None or spec.loader is None:
+            raise UsageError(f"--plugin {path}: is no Python file")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[module_name] = module
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:  # the plugin border, as above
+            del sys.modules[module_name]
+            raise UsageError(f"--plugin {path} cannot be imported: {type(error).__name__}: {error}") from error
+    for value in vars(module).values():
+        if isinstance(value, type) and issubclass(value, Operator) and value.__module__ == module_name:
+            snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", value.__name__).lower()
+            yield Entry(value.verb, f"{path.stem}.{snake}", "command line", digest, value=value)

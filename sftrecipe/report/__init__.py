@@ -1,0 +1,1 @@
+"""What people read: problems with carets, the funnel, a row's story."""

@@ -1,0 +1,305 @@
+"""One step over one batch: what the operator hands back is checked against its verb's law and turned into masks and columns.
+
+This is the border to plugins. Whatever they raise or return wrongly is told with the operator, its distribution and the row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sftrecipe.errors import Pending, RowError, SftRecipeError, StepError
+from sftrecipe.operators import Operator
+from sftrecipe.plan.node import overrides
+from sftrecipe.rows import DERIVED, Rows, derive
+from sftrecipe.run.bind import StepSpec
+from sftrecipe.types import parse_type
+from sftrecipe.verbs import VERBS
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+
+__all__ = ["Live", "Outcome", "columns_of_batch", "first_last", "run_filter", "to_series"]
+
+ROW = "__row"
+BATCH_FORMS = {"filter": "keep", "tag": "tag", "score": "score", "format": "format"}
+ROW_FORMS = {"filter": "keep_row", "tag": "tag_row", "score": "score_row", "answer": "answer_row", "evolve": "evolve_row"}
+
+
+@dataclass
+class Live:
+    """A bound operator with its spec and its row results so far."""
+
+    spec: StepSpec
+    operator: Operator
+    where: Any = None
+    checked: bool = False
+
+    @property
+    def batch_form(self) -> Callable[..., Any] | None:
+        """keep, tag, score or format, if the operator writes it."""
+        name = BATCH_FORMS.get(self.spec.verb)
+        return getattr(self.operator, name) if name and overrides(type(self.operator), name, VERBS[self.spec.verb]) else None
+
+    @property
+    def row_form(self) -> Callable[..., Any]:
+        """keep_row, tag_row, ..."""
+        name = ROW_FORMS.get(self.spec.verb)
+        if name is None or not overrides(type(self.operator), name, VERBS[self.spec.verb]):
+            raise self.fault(f"writes neither `{BATCH_FORMS.get(self.spec.verb)}` nor `{name}`")
+        return getattr(self.operator, name)  # type: ignore[no-any-return]
+
+    def fault(self, text: str, row: str = "") -> StepError:
+        """A StepError that names step, operator and distribution."""
+        where = f", row {row}" if row else ""
+        return StepError(f"`{self.spec.name}` ({self.spec.origin}) {text}{where}", step=self.spec.id, code="P010")
+
+    def call(self, function: Callable[..., Any], *args: Any, row: str = "") -> Any:
+        """Calls into the plugin. Anything but our own errors becomes a StepError that names it."""
+        try:
+            return function(*args)
+        except (SftRecipeError, RowError, Pending):
+            raise
+        except Exception as error:  # the plugin border
+            raise self.fault(f"raised {type(error).__name__}: {error}", row) from error
+
+
+@dataclass
+class Outcome:
+    """What a batch gave: a mask of the rows that stay with why the others go, or new columns; rows that failed."""
+
+    reason: np.ndarray | None = None
+    codes: list[str] = field(default_factory=list)
+    values: np.ndarray | None = None
+    columns: dict[str, pl.Series] = field(default_factory=dict)
+    failed: list[tuple[int, str, str]] = field(default_factory=list)
+
+
+def view_of(live: Live, rows: Rows) -> Rows:
+    """The rows with the columns that the operator declared, and `id`."""
+    wanted = [c for c in dict.fromkeys(("id", *live.spec.reads))]
+    missing = [c for c in wanted if c in DERIVED and c not in rows.frame.columns]
+    if missing:
+        rows.frame = derive(rows.frame, missing)
+    return rows.view(wanted)
+
+
+def run_filter(live: Live, rows: Rows) -> Outcome:
+    """The reason (-1 stays, else an index into `codes`) of every row."""
+    view = view_of(live, rows)
+    if live.batch_form is None:
+        return _filter_rows(live, view)
+    verdict = live.call(live.batch_form, view)
+    if not live.checked and live.spec.halves:
+        _same_in_halves(live, view, verdict)
+        live.checked = True
+    return _verdict(live, view, verdict)
+
+
+def _verdict(live: Live, view: Rows, verdict: Any) -> Outcome:
+    import numpy as np
+
+    named = verdict if isinstance(verdict, Mapping) else {live.spec.name.rsplit(".", 1)[-1]: verdict}
+    reason = np.full(len(view), -1, dtype=np.int16)
+    values = np.full(len(view), np.nan)
+    codes: list[str] = []
+    for code, item in named.items():
+        mask, figures = item if isinstance(item, tuple) else (item, None)
+        series = to_series(live, mask, view, str(code))
+        kept = series.fill_null(False).to_numpy()
+        new = ~kept & (reason < 0)
+        if not new.any():
+            continue
+        empty = series.is_null().to_numpy() & new
+        if (new & ~empty).any():
+            codes.append(str(code))
+            reason[new & ~empty] = len(codes) - 1
+        if empty.any():
+            codes.append("undefined")
+            reason[empty] = len(codes) - 1
+        if figures is not None:
+            found = to_series(live, figures, view, f"{code} values").cast(_float()).to_numpy()
+            values[new] = found[new]
+    return Outcome(reason=reason, codes=codes, values=values)
+
+
+def _filter_rows(live: Live, view: Rows) -> Outcome:
+    import numpy as np
+
+    reason = np.full(len(view), -1, dtype=np.int16)
+    codes: list[str] = []
+    out = Outcome(reason=reason, codes=codes)
+    plain = live.spec.name.rsplit(".", 1)[-1]
+    for at, row in enumerate(view):
+        try:
+            answer = live.call(live.row_form, row, row=row["id"])
+        except (RowError, StepError) as error:
+            _fail(live, out, at, row["id"], error)
+            continue
+        if answer is True:
+            continue
+        code = plain if answer is False else str(answer)
+        if not isinstance(answer, (bool, str)) and not hasattr(answer, "dtype"):
+            raise live.fault(f"answered {answer!r}; True, False or a code is needed", row["id"])
+        if hasattr(answer, "dtype") and bool(answer):
+            continue
+        if code not in codes:
+            codes.append(code)
+        reason[at] = codes.index(code)
+    return out
+
+
+def _fail(live: Live, out: Outcome, at: int, row: str, error: RowError | StepError) -> None:
+    """A row that failed: told by its code; what stops the run is the step's `on_error`."""
+    policy = live.spec.on_error
+    if isinstance(error, StepError) and policy in (None, "stop"):
+        raise error
+    code, message = (error.code, error.message) if isinstance(error, RowError) else ("error", str(error))
+    if policy == "stop":
+        raise live.fault(f"failed with {error}", row) from error
+    out.failed.append((at, code, message))
+
+
+def columns_of_batch(live: Live, rows: Rows, results: Sequence[Any] | None = None) -> Outcome:
+    """The new columns of a tag, score, format or answer step. `results`: what an async row form gave, row by row."""
+    view = view_of(live, rows)
+    out = Outcome()
+    if live.batch_form is not None:
+        given = live.call(live.batch_form, view)
+        if not isinstance(given, Mapping):
+            raise live.fault(f"answered {type(given).__name__}; a mapping of columns is needed")
+        if not live.checked and live.spec.halves:
+            _same_in_halves(live, view, given)
+            live.checked = True
+        made = {str(name): to_series(live, value, view, str(name)) for name, value in given.items()}
+    else:
+        made = _columns_of_rows(live, view, out, results)
+    _only_declared(live, made)
+    out.columns = {name: _typed(live, series, live.spec.writes[name]) for name, series in made.items()}
+    return out
+
+
+def _columns_of_rows(live: Live, view: Rows, out: Outcome, results: Sequence[Any] | None) -> dict[str, pl.Series]:
+    import polars as pl
+
+    names = list(live.spec.writes)
+    lists: dict[str, list[Any]] = {name: [None] * len(view) for name in names}
+    for at, row in enumerate(view):
+        try:
+            answer = live.call(live.row_form, row, row=row["id"]) if results is None else results[at]
+            if isinstance(answer, BaseException):
+                raise answer
+        except (RowError, StepError) as error:
+            _fail(live, out, at, row["id"], error)
+            continue
+        for name, value in _as_columns(live, row, answer).items():
+            if name not in lists:
+                raise live.fault(f"wrote column `{name}`, which it did not declare", row["id"])
+            lists[name][at] = value
+    made = {}
+    for name, values in lists.items():
+        dtype = parse_type(live.spec.writes[name]).dtype()
+        try:
+            made[name] = pl.Series(name, values, dtype=dtype, strict=live.spec.verb != "score")
+        except (TypeError, pl.exceptions.PolarsError) as error:
+            raise live.fault(f"gave values for `{name}` that are no {live.spec.writes[name]}: {error}") from error
+    return made
+
+
+def _as_columns(live: Live, row: Mapping[str, Any], answer: Any) -> Mapping[str, Any]:
+    if live.spec.verb == "answer":
+        from sftrecipe.run.answers import as_columns
+
+        return as_columns(live, row, answer)
+    if isinstance(answer, Mapping):
+        return answer
+    if len(live.spec.writes) == 1:
+        return {next(iter(live.spec.writes)): answer}
+    raise live.fault(f"answered {answer!r}; a mapping of columns is needed", row["id"])
+
+
+def to_series(live: Live, value: Any, view: Rows, what: str) -> pl.Series:
+    """An expression, Series, array or list as a Series as long as the batch."""
+    import polars as pl
+
+    if isinstance(value, pl.Expr):
+        value = live.call(lambda: view.frame.select(value.alias("value"))["value"])
+    elif not isinstance(value, pl.Series):
+        if isinstance(value, (str, bytes)) or not hasattr(value, "__len__"):
+            value = [value] * len(view) if not hasattr(value, "__len__") else value
+        try:
+            value = pl.Series(what, value, strict=False)
+        except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+            raise live.fault(f"gave `{what}` as {type(value).__name__}, which is no column: {error}") from error
+    if len(value) == 1 and len(view) != 1 and len(view):
+        value = value.extend_constant(value[0], len(view) - 1)
+    if len(value) != len(view):
+        raise live.fault(f"gave {len(value)} values of `{what}` for {len(view)} rows")
+    return value
+
+
+def _typed(live: Live, series: pl.Series, word: str) -> pl.Series:
+    """The column as declared: numbers finite or null, other types as they must be."""
+    import polars as pl
+
+    kind = parse_type(word)
+    if kind.kind == "any":
+        return series
+    if live.spec.verb == "score" and series.dtype in (pl.String, pl.List, pl.Struct):
+        raise live.fault(f"gave {series.dtype} values for the score `{series.name}`")
+    if series.dtype.is_float():
+        series = series.fill_nan(None) if kind.kind != "float" else _finite(series)
+    try:
+        return series.cast(kind.dtype(), strict=True)
+    except pl.exceptions.PolarsError as error:
+        raise live.fault(f"gave {series.dtype} values for `{series.name}`, declared as {word}: {error}") from error
+
+
+def _finite(series: pl.Series) -> pl.Series:
+    import polars as pl
+
+    return pl.select(pl.when(series.is_finite()).then(series)).to_series()
+
+
+def _only_declared(live: Live, made: Mapping[str, Any]) -> None:
+    extra = [n for n in made if n not in live.spec.writes]
+    missing = [n for n in live.spec.writes if n not in made]
+    if extra or missing:
+        text = f"wrote column `{extra[0]}`, which it did not declare" if extra else f"did not write column `{missing[0]}`, which it declares"
+        raise live.fault(text)
+
+
+def _float() -> Any:
+    import polars as pl
+
+    return pl.Float64
+
+
+def _same_in_halves(live: Live, view: Rows, whole: Any) -> None:
+    """A result that depends on where batches end is no result: the first rows are run again as two halves."""
+    import polars as pl
+
+    size = min(len(view), 256)
+    if size < 2 or live.operator.approximate or live.batch_form is None:
+        return
+    cuts = [(0, size // 2), (size // 2, size - size // 2)]
+    parts = [Rows(view.frame.slice(at, n)) for at, n in cuts]
+    halves = [live.call(live.batch_form, p) for p in parts]
+    for name in whole if isinstance(whole, Mapping) else [None]:
+        one = _pick(live, whole, name, view).slice(0, size)
+        two = pl.concat([_pick(live, h, name, p) for h, p in zip(halves, parts, strict=True)])
+        if not one.equals(two.cast(one.dtype), null_equal=True, check_names=False):
+            text = "gives other results when the batch is cut in two: it looks at other rows"
+            raise StepError(f"`{live.spec.name}` ({live.spec.origin}) {text}", step=live.spec.id, code="R640")
+
+
+def _pick(live: Live, value: Any, name: Any, view: Rows) -> pl.Series:
+    item = value if name is None else value[name]
+    return to_series(live, item[0] if isinstance(item, tuple) else item, view, str(name or "mask"))
+
+
+def first_last(rows: Sequence[Any]) -> str:
+    """A short hint at which rows: the first three."""
+    return ", ".join(str(r) for r in rows[:3]) + (" ..." if len(rows) > 3 else "")

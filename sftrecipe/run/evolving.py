@@ -1,0 +1,229 @@
+"""The evolve step: children beside their parents, eliminated ones counted by their rule and never a row."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import inspect
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sftrecipe.errors import RowError, StepError
+from sftrecipe.ledger import Events, merge_counts
+from sftrecipe.plan import Node
+from sftrecipe.rows import Rows, content_hash, row_id
+from sftrecipe.run.batch import ROW, Live
+from sftrecipe.run.bind import bind
+from sftrecipe.run.kinds import bound, manifest_of, types_of
+from sftrecipe.run.mixing import fresh_ids
+from sftrecipe.run.part import matches, write_frame
+from sftrecipe.run.result import part_entry
+from sftrecipe.table import Table
+from sftrecipe.types import parse_type
+from sftrecipe.verbs import Child, Evolved
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from sftrecipe.run.interpreter import Run
+
+__all__ = ["evolve_all", "evolve_rows"]
+
+
+def evolve_rows(run: Run, node: Node, folder: Path, source: Table) -> dict[str, Any]:
+    """Every row's children, shard by shard; ids are made unique over all shards at the end."""
+    from sftrecipe.run.part import _where
+
+    spec = run.spec(node, folder / "scratch" / node.id.replace("/", "_"))
+    live = Live(spec, bind(spec, run.live_models([node])), _where(spec))
+    columns = types_of(node)
+    entries: list[dict[str, Any]] = []
+    tallies: list[dict[str, Any]] = []
+    run.progress.begin(node.id, len(source.parts), 0)
+    seen: Counter[str] = Counter()
+    for number, part in enumerate(source.parts):
+        frame = part.read([c for c in source.columns]).with_row_index(ROW)
+        rows, tally, events = _part(live, frame, columns)
+        rows = _unique(rows, seen)
+        layer = write_frame(folder / f"part-{number:05d}.rows.parquet", rows, "lz4")
+        ledger = write_frame(folder / f"part-{number:05d}.ledger.parquet", events.frame(), "lz4") if len(events) else None
+        entry = part_entry(rows.height, layers=[(*layer, list(columns))], ledger=ledger)
+        entries.append(entry)
+        tallies.append(tally)
+        run.progress.advance(node.id, frame.height)
+    counts = vars(merge_counts(node.id, tallies))
+    return manifest_of(entries, columns, [counts], {})
+
+
+def _part(live: Live, frame: pl.DataFrame, columns: Mapping[str, str]) -> tuple[pl.DataFrame, dict[str, Any], Events]:
+    rows = Rows(frame)
+    mask = matches(live, rows)
+    chosen = set(range(frame.height)) if mask is None else {i for i, m in enumerate(mask.to_list()) if m}
+    from sftrecipe.run.batch import view_of
+
+    view = list(view_of(live, rows))
+    results = _results(live, [view[i] for i in sorted(chosen)])
+    answers = dict(zip(sorted(chosen), results, strict=True))
+    events = Events([live.spec.id])
+    stay: list[bool] = []
+    children: list[tuple[int, str, Child]] = []
+    born = 0
+    for at, row in enumerate(view):
+        answer = answers.get(at)
+        if answer is None:
+            stay.append(True)
+            continue
+        kept, made = _judge(live, events, at, row, answer)
+        stay.append(kept)
+        for child in made:
+            children.append((at, row["id"], child))
+            born += 1
+    tally = events.counts(frame.height)[0]
+    made_rows = _interleaved(frame, stay, children, columns)
+    tally |= {"born": born, "rows_out": made_rows.height}
+    events.noted(live.operator.context, 0)
+    tally["notes"] = events.counts(frame.height)[0]["notes"]
+    return made_rows, tally, events
+
+
+def _results(live: Live, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+    if inspect.iscoroutinefunction(live.row_form):
+        from sftrecipe.models.pull import run_rows
+
+        return run_rows(list(rows), live.row_form) if rows else []
+    found: list[Any] = []
+    for row in rows:
+        try:
+            found.append(live.call(live.row_form, row, row=row["id"]))
+        except (RowError, StepError) as error:
+            found.append(error)
+    return found
+
+
+def _judge(live: Live, events: Events, at: int, row: Mapping[str, Any], answer: Any) -> tuple[bool, list[Child]]:
+    """Whether the parent stays, and the children that become rows."""
+    import numpy as np
+    import polars as pl
+
+    def leave(code: str, kind: str) -> None:
+        events.dropped(0, np.array([at]), pl.Series([row["id"]]), [code], None, kinds=[kind])
+
+    if isinstance(answer, BaseException):
+        if not isinstance(answer, (RowError, StepError)):
+            raise answer
+        if live.spec.on_error == "stop" or (isinstance(answer, StepError) and live.spec.on_error is None):
+            raise answer if isinstance(answer, StepError) else live.fault(f"failed with {answer}", row["id"])
+        code = answer.code if isinstance(answer, RowError) else "error"
+        leave(code, "failed" if live.spec.on_error == "drop" else "null")
+        return live.spec.on_error != "drop", []
+    if not isinstance(answer, Evolved):
+        raise live.fault(f"answered {type(answer).__name__}; Evolved is needed", row["id"])
+    made = []
+    for child in answer.children:
+        if child.eliminated:
+            live.operator.context.note(row["id"], f"eliminated_{child.eliminated}")
+        else:
+            made.append(child)
+    if answer.parent == "leave":
+        leave(answer.why or "replaced", "dropped")
+        return False, made
+    return True, made
+
+
+def _interleaved(
+    frame: pl.DataFrame, stay: list[bool], children: list[tuple[int, str, Child]], columns: Mapping[str, str]
+) -> pl.DataFrame:
+    """Parents that stay, each followed by its children. A child inherits source, licence and tools; nothing else unless it is given."""
+    import polars as pl
+
+    schema = {c: parse_type(w).dtype() for c, w in columns.items()}
+    missing = [pl.lit(None, dtype=schema[c]).alias(c) for c in columns if c not in frame.columns]
+    parents = frame.filter(pl.Series(stay, dtype=pl.Boolean)).with_columns(pl.lit(-1, dtype=pl.Int64).alias("__nth"))
+    parents = parents.with_columns(missing).select(pl.col(ROW).cast(pl.Int64), "__nth", *columns)
+    if not children:
+        return parents.select(list(columns))
+    records = []
+    for nth, (at, parent, child) in enumerate(children):
+        base = frame.row(at, named=True)
+        given = {c: child.columns.get(c) for c in columns if c in child.columns}
+        inherited = {c: base.get(c) for c in ("source", "license", "tools") if c in columns}
+        known = child.parents or (parent,)
+        record = {**dict.fromkeys(columns), **inherited, **given, "messages": _full(child.messages)}
+        record["id"] = child_id(known, child.messages)
+        if "parents" in columns:
+            record["parents"] = list(known)
+        records.append({ROW: at, "__nth": nth, **record})
+    born = pl.DataFrame(records, schema={ROW: pl.Int64, "__nth": pl.Int64, **schema}, strict=False)
+    return pl.concat([parents, born]).sort([ROW, "__nth"]).select(list(columns))
+
+
+def _full(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    from sftrecipe.types import MESSAGE_FIELDS
+
+    return [{f: m.get(f) for f in MESSAGE_FIELDS} for m in messages]
+
+
+def child_id(parents: Sequence[str], messages: Sequence[Mapping[str, Any]]) -> str:
+    """An id from the parents and the content: the same child gets the same id on every run."""
+    return row_id(content_hash("/".join(parents), messages))
+
+
+def _unique(rows: pl.DataFrame, seen: Counter[str]) -> pl.DataFrame:
+    """Ids made unique within the table: a repeat gets ~2."""
+    import polars as pl
+
+    ids = []
+    for id in rows["id"].to_list():
+        seen[id] += 1
+        name = id if seen[id] == 1 else f"{id}~{seen[id]}"
+        ids.append(name)
+    return rows.with_columns(fresh_ids(pl.Series("id", ids, dtype=pl.String)).alias("id"))
+
+
+def evolve_all(run: Run, node: Node, folder: Path, source: Table, ports: Mapping[str, Table]) -> dict[str, Any]:
+    """Children made with all rows in sight, put after all parents."""
+    import polars as pl
+
+    spec, operator = bound(run, node, folder, ports)
+    run.progress.begin(node.id, 1, 0)
+    children = asyncio.run(_evolve(operator, run.dataset(source, spec.scratch)))
+    columns = types_of(node)
+    kept = operator.params.get("parents") != "drop"
+    parents = source.frame([c for c in source.columns])
+    born = [c for c in children if not c.eliminated]
+    for child in children:
+        if child.eliminated:
+            operator.context.note((child.parents or ("",))[0], f"eliminated_{child.eliminated}")
+    frame = parents.with_row_index(ROW) if parents.height else pl.DataFrame({ROW: pl.Series([], dtype=pl.UInt32)})
+    rows = _interleaved(_with_base(frame, columns), [kept] * parents.height, [(max(0, parents.height - 1), "", c) for c in born], columns)
+    rows = _unique(rows, Counter())
+    events = Events([node.id])
+    if not kept and parents.height:
+        import numpy as np
+
+        events.dropped(0, np.arange(parents.height), parents["id"], ["replaced"] * parents.height, None, kinds=["dropped"] * parents.height)
+    tally = events.counts(parents.height)[0] | {"born": len(born), "rows_out": rows.height}
+    events.noted(operator.context, 0)
+    tally["notes"] = events.counts(parents.height)[0]["notes"]
+    layer = write_frame(folder / "part-00000.rows.parquet", rows, "lz4")
+    ledger = write_frame(folder / "part-00000.ledger.parquet", events.frame(), "lz4") if len(events) else None
+    entry = part_entry(rows.height, layers=[(*layer, list(columns))], ledger=ledger)
+    run.progress.advance(node.id, rows.height)
+    return manifest_of([entry], columns, [vars(merge_counts(node.id, [tally]))], run.save_artefacts(folder, getattr(operator, "artefacts", {})))
+
+
+async def _evolve(operator: Any, data: Any) -> Sequence[Child]:
+    found = operator.evolve(data)
+    return await found if inspect.isawaitable(found) else found  # type: ignore[no-any-return]
+
+
+def _with_base(frame: pl.DataFrame, columns: Mapping[str, str]) -> pl.DataFrame:
+    """At least one line to inherit from, so that children of an empty table have somewhere to stand."""
+    import polars as pl
+
+    if frame.height:
+        return frame
+    schema = {c: parse_type(w).dtype() for c, w in columns.items()}
+    return pl.DataFrame({ROW: [0], **{c: [None] for c in columns}}, schema={ROW: pl.UInt32, **schema})

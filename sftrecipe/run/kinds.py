@@ -1,0 +1,82 @@
+"""Computing a stage, by what its verb may do to rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sftrecipe.errors import StepError
+from sftrecipe.plan import Node, Stage
+from sftrecipe.run.bind import StepSpec, bind
+from sftrecipe.run.result import files_of
+from sftrecipe.table import Table
+
+if TYPE_CHECKING:
+    from sftrecipe.run.interpreter import Run
+
+__all__ = ["bound", "compute", "manifest_of"]
+
+
+def compute(run: Run, stage: Stage, folder: Path, inputs: list[Table], ports: Mapping[str, Table]) -> dict[str, Any]:
+    """The manifest of a stage, its files written."""
+    from sftrecipe.run import choosing, mixing, packing, passing, streaming
+
+    if stage.kind == "rows":
+        if stage.first.verb == "evolve":
+            from sftrecipe.run.evolving import evolve_rows
+
+            return evolve_rows(run, stage.first, folder, inputs[0])
+        return streaming.stream(run, stage, folder, inputs[0], ports)
+    node = stage.first
+    if node.verb in ("filter", "select"):
+        return choosing.choose(run, node, folder, inputs[0], ports)
+    if node.verb == "mix":
+        return mixing.mix(run, node, folder, inputs, ports)
+    if node.verb == "pack":
+        return packing.pack(run, node, folder, inputs[0], ports)
+    if node.verb == "evolve":
+        from sftrecipe.run.evolving import evolve_all
+
+        return evolve_all(run, node, folder, inputs[0], ports)
+    if node.verb == "measure":
+        return passing.measure(run, node, folder, inputs, ports)
+    if node.verb == "write":
+        return passing.write(run, node, folder, inputs[0])
+    raise StepError(f"`{node.entry.full}` writes neither a row form nor a batch form", step=node.id, code="P010")
+
+
+def bound(run: Run, node: Node, folder: Path, ports: Mapping[str, Table], state: str = "") -> tuple[StepSpec, Any]:
+    """The spec of a node and its live operator, with ports and models, and what `fit` left in `state`."""
+    spec = run.spec(node, folder / "scratch" / node.id.replace("/", "_"), state)
+    datasets = {name.split(".", 1)[1]: run.dataset(t, spec.scratch / name) for name, t in ports.items() if name.startswith(node.id + ".")}
+    operator = bind(spec, run.live_models([node]), datasets)
+    operator.context.plan = run.plan
+    operator.context.on_progress = lambda done, of: run.progress.say(f"{node.id}: {done:,} of {of:,}") if done == of else None
+    return spec, operator
+
+
+def fitted(run: Run, node: Node, folder: Path, source: Table, ports: Mapping[str, Table]) -> tuple[str, dict[str, str]]:
+    """Runs `fit` over everything, if the operator has one. Returns where its state lies, and the artefact files."""
+    if not node.has_fit:
+        return "", {}
+    spec, operator = bound(run, node, folder, ports)
+    state = operator.fit(run.dataset(source, spec.scratch, operator.heavy))
+    if not isinstance(state, Mapping):
+        raise StepError(f"`{node.entry.full}` ({node.entry.origin}): fit must give a mapping", step=node.id, code="P010")
+    files = run.save_artefacts(folder, {**state, **getattr(operator, "artefacts", {})})
+    return (str(folder) if files else ""), files
+
+
+def manifest_of(
+    parts: Sequence[Mapping[str, Any]] | None, columns: Mapping[str, str], counts: Sequence[Mapping[str, Any]], artefacts: Mapping[str, str]
+) -> dict[str, Any]:
+    """A manifest from its pieces."""
+    names = {name.split(".artefact.")[0]: name for name in artefacts}
+    files = {**(files_of(parts) if parts is not None else {}), **artefacts}
+    return {"parts": parts, "columns": dict(columns), "counts": list(counts), "files": files, "artefacts": names}
+
+
+def types_of(node: Node) -> dict[str, str]:
+    """The columns that a node hands on."""
+    return {n: str(c.type) for n, c in node.columns_out.items() if n}

@@ -1,0 +1,253 @@
+"""The load stage: pieces read in parallel, ids given, bad rows put aside with their place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sftrecipe.errors import StepError
+from sftrecipe.ledger import Counts
+from sftrecipe.rows import FIXED, content_hash, row_id
+from sftrecipe.run.bind import StepSpec, bind
+from sftrecipe.run.part import Written, write_frame
+from sftrecipe.run.result import files_of, part_entry
+from sftrecipe.store import atomic_bytes
+from sftrecipe.types import parse_type
+from sftrecipe.verbs import BadRow, Load
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from sftrecipe.run.interpreter import Run
+
+__all__ = ["bind_load", "compute_load"]
+
+BAD_SCHEMA = ("file", "line", "offset", "reason", "raw")
+
+
+@dataclass
+class PieceJob:
+    """One piece for a worker."""
+
+    folder: Path
+    number: int
+    spec: StepSpec
+    piece: Mapping[str, Any]
+    shard_bytes: int
+
+
+def bind_load(spec: StepSpec) -> Load:
+    """The live load operator."""
+    operator = bind(spec, {})
+    if not isinstance(operator, Load):
+        raise StepError(f"`{spec.name}` is no load", step=spec.id)
+    return operator
+
+
+def compute_load(run: Run, spec: StepSpec, pieces: Sequence[Mapping[str, Any]], folder: Path, operator: Load) -> dict[str, Any]:
+    """Reads every piece, gives the ids, checks the share of bad rows. Returns the manifest."""
+    jobs = [PieceJob(folder, n, spec, dict(p), run.options.shard_bytes) for n, p in enumerate(pieces)]
+    todo = [j for j in jobs if not (folder / f"piece-{j.number:05d}.json").exists()]
+    size = sum(p.get("stop", 0) - p.get("start", 0) for p in pieces)
+    run.progress.begin(spec.id, len(jobs), len(jobs) - len(todo))
+    for _, rows in run.engine.map(read_piece, todo, heavy=size > run.options.pool_bytes):
+        run.progress.advance(spec.id, rows)
+    written = [_piece_result(folder, j.number) for j in jobs]
+    shards = [Written(**s) for w in written for s in w["shards"]]
+    bad = _bad_rows(written)
+    _share_of_bad(spec, operator, bad, sum(s.rows for s in shards))
+    repeats = _give_ids(folder, shards, spec)
+    columns = {**FIXED, **spec.writes}
+    parts = [
+        part_entry(s.rows, layers=[(*s.files["rows"], s.columns), (*s.files["ids"], ["id"])]) for s in shards
+    ]
+    counts = Counts(spec.id, rows_in=sum(s.rows for s in shards) + len(bad), rows_out=sum(s.rows for s in shards), quarantined=len(bad))
+    counts.codes = _by_reason(bad)
+    counts.assert_balance()
+    manifest: dict[str, Any] = {"parts": parts, "columns": columns, "counts": [vars(counts)], "files": files_of(parts), "repeats": repeats}
+    if bad:
+        manifest["quarantine"] = _save_bad(folder, bad)
+        manifest["files"][manifest["quarantine"][0]] = manifest["quarantine"][1]
+    facts = getattr(operator, "facts", None)
+    manifest["facts"] = facts() if callable(facts) else {}
+    return manifest
+
+
+def read_piece(job: PieceJob) -> int:
+    """Reads one piece into shards of bounded size. Returns the rows read."""
+    import json
+
+    operator = bind_load(job.spec)
+    shards: list[Written] = []
+    frames: list[Any] = []
+    bad: list[list[Any]] = []
+    size = lines = 0
+    columns = {n: w for n, w in {**FIXED, **job.spec.writes}.items() if n != "id"}
+
+    def flush() -> None:
+        nonlocal size
+        if frames:
+            shards.append(_write_shard(job, len(shards), frames, columns))
+            frames.clear()
+            size = 0
+
+    for item in _guarded(job, operator):
+        if isinstance(item, BadRow):
+            if item.reason:
+                bad.append([item.file or str(job.piece.get("file", "")), item.line, item.offset, item.reason, item.raw[:200]])
+            else:
+                lines = item.line
+            continue
+        frames.append(_normal(item, columns, job.spec))
+        size += frames[-1].estimated_size()
+        if size >= job.shard_bytes * 2:
+            flush()
+    flush()
+    data = {"shards": [vars(s) for s in shards], "bad": bad, "lines": lines, "file": str(job.piece.get("file", ""))}
+    atomic_bytes(job.folder / f"piece-{job.number:05d}.json", json.dumps(data).encode())
+    return sum(s.rows for s in shards)
+
+
+def _guarded(job: PieceJob, operator: Load) -> Any:
+    from sftrecipe.errors import RowError, SftRecipeError
+
+    try:
+        yield from operator.read(job.piece)
+    except (SftRecipeError, RowError):
+        raise
+    except Exception as error:  # the plugin border
+        text = f"`{job.spec.name}` ({job.spec.origin}) raised {type(error).__name__}: {error} while reading {job.piece.get('file', '')}"
+        raise StepError(text, step=job.spec.id, code="P010") from error
+
+
+def _write_shard(job: PieceJob, number: int, frames: list[pl.DataFrame], columns: Mapping[str, str]) -> Written:
+    import polars as pl
+
+    frame = pl.concat(frames, how="diagonal_relaxed") if len(frames) > 1 else frames[0]
+    name = f"part-{job.number:05d}-{number:03d}.rows.parquet"
+    kept = [c for c in frame.columns if c in columns or c in ("hash", "id")]
+    written = Written(job.number, frame.height, frame.height, columns=list(columns))
+    written.files["rows"] = write_frame(job.folder / name, frame.select(kept))
+    return written
+
+
+def _normal(frame: pl.DataFrame, columns: Mapping[str, str], spec: StepSpec) -> pl.DataFrame:
+    """The frame with every column it must have, in its type, and a content hash."""
+    import polars as pl
+
+    missing = [n for n in columns if n not in frame.columns]
+    frame = frame.with_columns([pl.lit(None, dtype=parse_type(columns[n]).dtype()).alias(n) for n in missing])
+    wrong = {n: parse_type(w).dtype() for n, w in columns.items() if frame.schema[n] != parse_type(w).dtype() and w != "any"}
+    try:
+        frame = frame.cast(wrong, strict=True) if wrong else frame  # type: ignore[arg-type]
+    except pl.exceptions.PolarsError as error:
+        raise StepError(f"`{spec.name}` ({spec.origin}) read a column of another type: {error}", step=spec.id, code="P010") from error
+    if "hash" not in frame.columns:
+        rows = frame.select("source", "messages", "tools").iter_rows()
+        hashes = [content_hash(source or "", messages or (), tools) for source, messages, tools in rows]
+        frame = frame.with_columns(pl.Series("hash", hashes, dtype=pl.UInt64))
+    order = [*columns, "hash", *(["id"] if "id" in frame.columns else [])]
+    return frame.select(order)
+
+
+def _piece_result(folder: Path, number: int) -> dict[str, Any]:
+    import json
+
+    data: dict[str, Any] = json.loads((folder / f"piece-{number:05d}.json").read_bytes())
+    for shard in data["shards"]:
+        shard["files"] = {k: tuple(v) for k, v in shard["files"].items()}
+    return data
+
+
+def _bad_rows(pieces: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+    """Bad rows with their line in the file: pieces of one file follow each other."""
+    lines: dict[str, int] = {}
+    found = []
+    for piece in pieces:
+        before = lines.get(piece["file"], 0)
+        found += [[file, line + before, offset, reason, raw] for file, line, offset, reason, raw in piece["bad"]]
+        lines[piece["file"]] = before + piece["lines"]
+    return found
+
+
+def _share_of_bad(spec: StepSpec, operator: Load, bad: Sequence[Sequence[Any]], good: int) -> None:
+    allowed = float(getattr(operator, "max_bad", 0.01))
+    if bad and len(bad) > allowed * (len(bad) + good):
+        first = "; ".join(f"{Path(f).name}:{line} {reason}" for f, line, _, reason, _ in bad[:3])
+        text = f"{len(bad):,} of {len(bad) + good:,} rows cannot be read, more than max_bad = {allowed:g}: {first}"
+        raise StepError(text, step=spec.id, code="R610", help="mend the file, or raise `max_bad`")
+
+
+def _by_reason(bad: Sequence[Sequence[Any]]) -> dict[str, int]:
+    from collections import Counter
+
+    return dict(Counter(str(b[3]) for b in bad).most_common())
+
+
+def _save_bad(folder: Path, bad: list[list[Any]]) -> tuple[str, str, int]:
+    import polars as pl
+
+    frame = pl.DataFrame(bad, schema=dict(zip(BAD_SCHEMA, (pl.String, pl.Int64, pl.Int64, pl.String, pl.String), strict=True)), orient="row")
+    return (*write_frame(folder / "quarantine.rows.parquet", frame, "lz4"), len(bad))
+
+
+def _give_ids(folder: Path, shards: Sequence[Written], spec: StepSpec) -> int:
+    """Writes the ids of every shard. Returns how many rows bear an id that the source had given before."""
+    import polars as pl
+
+    frames = []
+    for number, shard in enumerate(shards):
+        frame = pl.read_parquet(folder / shard.files["rows"][0], columns=_id_columns(folder / shard.files["rows"][0]))
+        frames.append(frame.with_columns(pl.lit(number, dtype=pl.UInt32).alias("shard")))
+    if not frames:
+        return 0
+    every = pl.concat(frames, how="diagonal_relaxed")
+    repeats = 0
+    if "id" in every.columns:
+        nth = pl.int_range(pl.len()).over("id")
+        ids = every.select(pl.when(nth == 0).then(pl.col("id")).otherwise(pl.format("{}~{}", "id", nth + 1)).alias("id"))["id"]
+        repeats = int(every["id"].is_duplicated().sum() - every["id"].filter(every["id"].is_duplicated()).n_unique()) if len(every) else 0
+        ids = _where_null(ids, _ids(every["hash"]))
+    else:
+        ids = _ids(every["hash"])
+    at = 0
+    for shard in shards:
+        frame = pl.DataFrame({"id": ids.slice(at, shard.rows)})
+        name = shard.files["rows"][0].replace(".rows.", ".ids.")
+        shard.files["ids"] = write_frame(folder / name, frame)
+        at += shard.rows
+    return repeats
+
+
+def _id_columns(path: Path) -> list[str]:
+    import polars as pl
+
+    names = pl.read_parquet_schema(path)
+    return [c for c in ("hash", "id") if c in names]
+
+
+def _where_null(ids: pl.Series, made: pl.Series) -> pl.Series:
+    import polars as pl
+
+    return pl.select(pl.coalesce(ids, made)).to_series()
+
+
+def _ids(hashes: pl.Series) -> pl.Series:
+    """16 hexadecimal digits each; a row whose content came before gets an id of its own."""
+    import numpy as np
+    import polars as pl
+    import pyarrow as pa
+
+    data = hashes.to_numpy().astype(">u8").tobytes().hex().encode()
+    size = np.arange(len(hashes) + 1, dtype=np.int64) * 16
+    texts = pa.LargeStringArray.from_buffers(len(hashes), pa.py_buffer(size), pa.py_buffer(data))
+    ids = pl.Series("id", texts)
+    count = pl.DataFrame({"h": hashes}).select(pl.int_range(pl.len()).over("h").alias("n"))["n"].to_numpy()
+    again = np.flatnonzero(count)
+    if len(again):
+        bases = hashes.to_numpy()[again].tolist()
+        new = pl.Series([row_id(b, int(n)) for b, n in zip(bases, count[again].tolist(), strict=True)], dtype=pl.String)
+        ids = ids.scatter(again, new)
+    return ids

@@ -1,0 +1,162 @@
+"""Outputs: files appear whole or not at all, with a manifest beside them, and never over something that this tool did not write."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sftrecipe.errors import StepError
+from sftrecipe.plan import Node
+from sftrecipe.run.kinds import bound
+from sftrecipe.run.record import output_manifest
+from sftrecipe.run.result import Result
+from sftrecipe.store import atomic_bytes, fsync_folder, sha256_of
+from sftrecipe.table import Table
+
+if TYPE_CHECKING:
+    from sftrecipe.run.interpreter import Run
+
+__all__ = ["ensure_written", "put", "target_of"]
+
+
+def target_of(run: Run, node: Node) -> Path:
+    """Where a write puts its output; trial runs get a name of their own."""
+    text = str(node.operator.params["path"])
+    path = Path(run.options.out, Path(text).expanduser())
+    if run.options.limit is None:
+        return path
+    return path.with_name(f"{_stem(path)}.limit-{run.options.limit}{path.name[len(_stem(path)) :]}")
+
+
+def _stem(path: Path) -> str:
+    return path.name.split(".")[0] if path.suffix else path.name
+
+
+def is_folder(path: Path) -> bool:
+    """Whether an output is a folder: its last name has no suffix."""
+    return not path.suffix
+
+
+def manifest_path(target: Path) -> Path:
+    """manifest.json within an output folder, NAME.manifest.json beside a file."""
+    if is_folder(target):
+        return target / "manifest.json"
+    return target.with_name(_stem(target).replace("{", "").replace("}", "") + ".manifest.json")
+
+
+def ensure_written(run: Run, node: Node, result: Result) -> dict[str, Any]:
+    """What was written; written again if it is gone or is not what was written."""
+    facts = dict(result.manifest["written"])
+    target = target_of(run, node)
+    base = Path(facts["base"]) if "base" in facts else target.parent
+    whole = all((base / name).is_file() and sha256_of(base / name) == sha for name, sha in facts["files"].items())
+    if result.cached and (not whole or facts["target"] != str(target)):
+        facts = put(run, node, result.folder, result.inputs[0])
+    return {"step": node.id, **facts}
+
+
+def put(run: Run, node: Node, folder: Path, source: Table) -> dict[str, Any]:
+    """Writes into a staging folder beside the target, then moves everything into place."""
+    target = target_of(run, node)
+    base = _fixed_part(target)
+    run.store.open()
+    with run.store.claim(target):
+        _refuse_foreign(target, run.options.overwrite)
+        staging = base / f".sftrecipe-{os.getpid()}-{folder.name[:12]}"
+        try:
+            base.mkdir(parents=True, exist_ok=True)
+            for left in base.glob(f".sftrecipe-*-{folder.name[:12]}"):
+                shutil.rmtree(left)  # what a killed run left; nobody else holds this output now
+            staging.mkdir()
+        except OSError as error:
+            raise StepError(f"cannot write below {base}: {error.strerror}", step=node.id, code="R625") from error
+        try:
+            facts = _write(run, node, folder, source, staging, target)
+        except OSError as error:
+            raise StepError(f"cannot write {target}: {error.strerror}", step=node.id, code="R623", help="free space and run again") from error
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    return facts
+
+
+def _fixed_part(target: Path) -> Path:
+    """The deepest folder of a path before its first {column}."""
+    parent = target.parent
+    while "{" in str(parent):
+        parent = parent.parent
+    return parent
+
+
+def _write(run: Run, node: Node, folder: Path, source: Table, staging: Path, target: Path) -> dict[str, Any]:
+    spec, operator = bound(run, node, folder, {})
+    operator.path = str(target)
+    extra = operator.write(run.dataset(source, spec.scratch), staging) or {}
+    files = {str(p.relative_to(staging)): sha256_of(p) for p in sorted(staging.rglob("*")) if p.is_file()}
+    manifest = output_manifest(run, node, files, extra, len(source))
+    for path in staging.rglob("*"):
+        if path.is_file():
+            _fsync(path)
+    if is_folder(target) and "{" not in str(target):
+        (staging / "manifest.json").write_bytes(_json(manifest))
+        _replace_folder(staging, target)
+        base = target
+    else:
+        base = _fixed_part(target)
+        beside = manifest_path(base / target.name if "{" in str(target) else target)
+        manifest["replaces"] = {n: sha256_of(base / n) for n in files if (base / n).is_file()}
+        # the manifest goes first: a kill in between leaves a manifest that knows both the old file and the new
+        atomic_bytes(beside, _json(manifest))
+        for name in files:
+            (base / name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(staging / name, base / name)
+        fsync_folder(base)
+    return {"target": str(target), "base": str(base), "files": files, "rows": len(source), "facts": extra}
+
+
+def _json(data: Mapping[str, Any]) -> bytes:
+    return (json.dumps(data, ensure_ascii=False, indent=1, default=str) + "\n").encode()
+
+
+def _replace_folder(staging: Path, target: Path) -> None:
+    old = target.with_name(f".{target.name}.old")
+    if old.exists():
+        shutil.rmtree(old)
+    if target.exists():
+        os.rename(target, old)
+    os.rename(staging, target)
+    fsync_folder(target.parent)
+    if old.exists():
+        shutil.rmtree(old)
+
+
+def _fsync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _refuse_foreign(target: Path, overwrite: bool) -> None:
+    """R624 when something stands there that no run wrote, or that was changed since."""
+    if overwrite or "{" in str(target) or not target.exists():
+        return
+    beside = manifest_path(target)
+    help = "write elsewhere, move it away, or run with --overwrite"
+    try:
+        manifest = json.loads(beside.read_bytes())
+        known, before = manifest["files"], manifest.get("replaces", {})
+    except (OSError, ValueError, KeyError, TypeError):
+        if target.is_dir() and not any(target.iterdir()):
+            return
+        raise StepError(f"{target} is there already and was not written by sftrecipe", code="R624", help=help) from None
+    base = target if target.is_dir() else target.parent
+    for name, sha in known.items():
+        path = base / name
+        if path.is_file() and sha256_of(path) not in (sha, before.get(name)):
+            raise StepError(f"{path} was changed since it was written", code="R624", help=help)
+    if target.is_dir():
+        strange = [p.name for p in target.rglob("*") if p.is_file() and str(p.relative_to(target)) not in {*known, "manifest.json"}]
+        if strange:
+            raise StepError(f"{target} holds {strange[0]}, which sftrecipe did not write", code="R624", help=help)

@@ -1,0 +1,285 @@
+"""The job of a worker: one shard through the steps of one stage.
+
+Rows come as batches of at most 4,096; what leaves is new columns, the numbers of the rows that stay, and the ledger of the others. All of it
+is on disk, by rename, before the driver hears of it.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sftrecipe.ledger import Events
+from sftrecipe.rows import BATCH_ROWS, DERIVED, Rows, derive
+from sftrecipe.run.batch import ROW, Live, Outcome, columns_of_batch, run_filter
+from sftrecipe.run.bind import StepSpec, bind
+from sftrecipe.store import atomic_bytes, trust
+from sftrecipe.table import Part
+from sftrecipe.types import parse_type
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["PartJob", "Written", "run_part", "write_frame"]
+
+
+@dataclass
+class PartJob:
+    """What a worker is told: where to write, which shard, which steps."""
+
+    folder: Path
+    number: int
+    part: Part
+    steps: list[StepSpec]
+    run: str = ""
+
+
+@dataclass
+class Written:
+    """Files of a finished part: name -> sha256, by what they hold."""
+
+    number: int
+    rows_in: int
+    rows: int
+    files: dict[str, tuple[str, str]] = field(default_factory=dict)
+    columns: list[str] = field(default_factory=list)
+    counts: list[dict[str, Any]] = field(default_factory=list)
+
+    def save(self, folder: Path) -> None:
+        """Marks the part as finished."""
+        atomic_bytes(folder / f"part-{self.number:05d}.json", json.dumps(vars(self)).encode())
+
+    @classmethod
+    def load(cls, folder: Path, number: int) -> Written | None:
+        """The finished part, if it is there."""
+        try:
+            data = json.loads((folder / f"part-{number:05d}.json").read_bytes())
+            data["files"] = {k: (v[0], v[1]) for k, v in data["files"].items()}
+            return cls(**data)
+        except (OSError, ValueError, TypeError):
+            return None
+
+
+_live = threading.local()
+
+
+def live_steps(job: PartJob, models: Mapping[str, Any]) -> list[Live]:
+    """The stage's operators, bound once a thread: contexts hold notes, which must not mix between shards."""
+    key = f"{job.run}:{job.folder}"
+    if getattr(_live, "key", None) != key:
+        _live.steps = [Live(s, bind(s, models), _where(s)) for s in job.steps]
+        _live.key = key
+    return _live.steps  # type: ignore[no-any-return]
+
+
+def _where(spec: StepSpec) -> Any:
+    if spec.where is None:
+        return None
+    from sftrecipe.expressions import compile
+    from sftrecipe.run.bind import functions
+
+    return compile(spec.where, {**DERIVED, **spec.columns}, spec.constants, functions())
+
+
+def run_part(job: PartJob, models: Mapping[str, Any] | None = None) -> Written:
+    """Runs a shard through the stage and writes what came of it."""
+    run = PartRun(job, live_steps(job, models or {}))
+    frame = job.part.read(columns_needed(job)).with_row_index(ROW)
+    for at in range(0, max(frame.height, 1), BATCH_ROWS):
+        run.batch(Rows(frame.slice(at, BATCH_ROWS)))
+    return run.finish(frame.height)
+
+
+def columns_needed(job: PartJob) -> list[str]:
+    """The stored columns that the steps read and do not make themselves."""
+    made: set[str] = set()
+    wanted = ["id"]
+    for spec in job.steps:
+        reads = [*spec.reads, *spec.where_columns, *(n for n in spec.writes if spec.where and n in spec.columns)]
+        wanted += [c for c in reads if c not in made]
+        made |= set(spec.writes)
+    return job.part.stored(list(dict.fromkeys(wanted)))
+
+
+class PartRun:
+    """A shard on its way through a stage: the ledger and the new columns so far."""
+
+    def __init__(self, job: PartJob, steps: Sequence[Live]) -> None:
+        self.job, self.steps = job, steps
+        self.events = Events([s.spec.id for s in steps])
+        self.made = list(dict.fromkeys(n for s in steps for n in s.spec.writes))
+        self.chunks: list[pl.DataFrame] = []
+
+    def batch(self, rows: Rows) -> None:
+        """One batch through every step."""
+        for number, live in enumerate(self.steps):
+            rows = self._step(live, number, rows)
+        self.put(rows.frame)
+
+    def put(self, frame: pl.DataFrame) -> None:
+        """Keeps the new columns of rows that leave the stage here, by its end or before."""
+        have = [c for c in self.made if c in frame.columns]
+        if have and frame.height:
+            self.chunks.append(frame.select(ROW, *have))
+
+    def _step(self, live: Live, number: int, rows: Rows) -> Rows:
+        mask = matches(live, rows)
+        if mask is not None and not mask.any():
+            return rows if live.spec.verb == "filter" else _with_nulls(live, rows)
+        target = rows if mask is None else rows.keep(mask)
+        if live.spec.verb == "filter":
+            return self._drop(live, number, rows, target, mask, run_filter(live, target))
+        return self.attach(live, number, rows, target, mask, columns_of_batch(live, target))
+
+    def _drop(self, live: Live, number: int, rows: Rows, target: Rows, mask: pl.Series | None, outcome: Outcome) -> Rows:
+        import numpy as np
+        import polars as pl
+
+        self.events.noted(live.operator.context, number)
+        reason = outcome.reason
+        if reason is None:
+            return rows
+        failed = {at: code for at, code, _ in outcome.failed if live.spec.on_error != "null"}
+        gone = reason >= 0
+        gone[list(failed)] = True
+        if not gone.any():
+            return rows
+        at = np.flatnonzero(gone)
+        where = target.frame[ROW].to_numpy()[gone]
+        codes = [failed[i] if i in failed else outcome.codes[reason[i]] for i in at.tolist()]
+        kinds = ["failed" if i in failed else "dropped" for i in at.tolist()]
+        values = outcome.values[gone] if outcome.values is not None else None
+        self.events.dropped(number, where, target.frame["id"].filter(pl.Series(gone)), codes, values, kinds=kinds)
+        keep = pl.Series(~gone) if mask is None else pl.Series(~np.isin(rows.frame[ROW].to_numpy(), where))
+        self.put(rows.frame.filter(~keep))
+        return rows.keep(keep)
+
+    def attach(self, live: Live, number: int, rows: Rows, target: Rows, mask: pl.Series | None, outcome: Outcome) -> Rows:
+        """The batch with the step's new columns; rows that failed leave if `on_error` says so."""
+        import polars as pl
+
+        made = [_spread(series, mask, rows, name) for name, series in outcome.columns.items()]
+        frame = rows.frame.with_columns(made)
+        if "messages" in outcome.columns:  # what was derived or shared came from the old texts
+            rows = Rows(frame.drop([c for c in DERIVED if c in frame.columns]))
+        else:
+            rows.frame = frame
+        self.events.noted(live.operator.context, number)
+        if not outcome.failed:
+            return rows
+        at = [f[0] for f in outcome.failed]
+        numbers = target.frame[ROW].to_numpy()[at]
+        drop = live.spec.on_error == "drop"
+        codes, facts = [f[1] for f in outcome.failed], [f[2] for f in outcome.failed]
+        kinds = ["failed" if drop else "null"] * len(at)
+        self.events.dropped(number, numbers, target.frame["id"][at], codes, None, kinds=kinds, facts=facts)
+        if not drop:
+            return rows
+        keep = ~rows.frame[ROW].is_in(pl.Series(numbers).implode())
+        self.put(rows.frame.filter(~keep))
+        return rows.keep(keep)
+
+    def finish(self, rows_in: int) -> Written:
+        """Writes new columns, the rows that stay and the ledger."""
+        return finish(self.job, rows_in, self.chunks, self.events, self.made, {n: w for s in self.steps for n, w in s.spec.writes.items()})
+
+
+def matches(live: Live, rows: Rows) -> pl.Series | None:
+    """The rows that `where` names; None for all."""
+    if live.where is None:
+        return None
+    missing = [c for c in live.spec.where_columns if c in DERIVED and c not in rows.frame.columns]
+    rows.frame = derive(rows.frame, missing)
+    mask = rows.frame.select(live.where.alias("where"))["where"].fill_null(False)
+    return None if mask.all() else mask
+
+
+def _spread(series: pl.Series, mask: pl.Series | None, rows: Rows, name: str) -> pl.Series:
+    """A column of the matching rows over the whole batch: others keep what they had, or null."""
+    import polars as pl
+
+    if mask is None:
+        return series.alias(name)
+    at = (mask.cast(pl.Int32).cum_sum() - 1).clip(0)
+    before = rows.frame[name] if name in rows.frame.columns else pl.lit(None, dtype=series.dtype)
+    return rows.frame.select(pl.when(mask).then(series.gather(at)).otherwise(before).alias(name))[name]
+
+
+def _with_nulls(live: Live, rows: Rows) -> Rows:
+    import polars as pl
+
+    new = {n: w for n, w in live.spec.writes.items() if n not in rows.frame.columns}
+    rows.frame = rows.frame.with_columns([pl.lit(None, dtype=parse_type(w).dtype()).alias(n) for n, w in new.items()])
+    return rows
+
+
+def finish(
+    job: PartJob, rows_in: int, chunks: list[pl.DataFrame], events: Events, made: list[str], words: Mapping[str, str]
+) -> Written:
+    """Writes new columns, the rows that stay and the ledger of a part."""
+    import numpy as np
+
+    gone = events.gone()
+    written = Written(job.number, rows_in, rows_in - len(gone), columns=made)
+    name = f"part-{job.number:05d}"
+    if made:
+        written.files["rows"] = write_frame(job.folder / f"{name}.rows.parquet", _aligned(chunks, made, rows_in, words))
+    if len(gone):
+        keep = np.ones(rows_in, dtype=bool)
+        keep[gone] = False
+        data = io.BytesIO()
+        np.save(data, np.flatnonzero(keep).astype(np.uint32), allow_pickle=False)
+        written.files["index"] = _write(job.folder / f"{name}.index.npy", data.getvalue())
+    if len(events):
+        written.files["ledger"] = write_frame(job.folder / f"{name}.ledger.parquet", events.frame(), "lz4")
+    written.counts = events.counts(rows_in)
+    written.save(job.folder)
+    return written
+
+
+def _aligned(parts: list[pl.DataFrame], made: list[str], rows: int, words: Mapping[str, str]) -> pl.DataFrame:
+    """The new columns, one line for every row that came in: null where a row left before the column was made."""
+    import polars as pl
+
+    empty = {n: pl.lit(None, dtype=parse_type(words[n]).dtype()).alias(n) for n in made}
+    if not parts:
+        return pl.DataFrame({ROW: range(rows)}).select(empty.values()) if rows else pl.DataFrame(schema={n: parse_type(words[n]).dtype() for n in made})
+    frame = pl.concat(parts, how="diagonal_relaxed") if len(parts) > 1 else parts[0]
+    frame = frame.with_columns([e for n, e in empty.items() if n not in frame.columns])
+    if frame.height < rows:
+        every = pl.DataFrame({ROW: pl.Series(range(rows), dtype=frame[ROW].dtype)})
+        frame = every.join(frame, on=ROW, how="left")
+    return frame.sort(ROW).select(made)
+
+
+def write_frame(path: Path, frame: pl.DataFrame, compression: str = "uncompressed") -> tuple[str, str]:
+    """Writes a Parquet file by rename. Returns its name and sha256."""
+    data = io.BytesIO()
+    # one chunk, one row group: the bytes depend on the rows alone
+    frame.rechunk().write_parquet(data, compression=compression, row_group_size=max(frame.height, 1), statistics=False)  # type: ignore[arg-type]
+    return _write(path, data.getbuffer())
+
+
+def _write(path: Path, data: Any) -> tuple[str, str]:
+    import hashlib
+    import os
+
+    from sftrecipe.errors import StepError
+
+    sha = hashlib.sha256(data).hexdigest()
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        # no fsync: a file torn by a power cut fails its sha256 and is made again
+        with part.open("wb") as file:
+            file.write(data)
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise StepError(f"cannot write {path}: {error.strerror} ({len(data):,} bytes)", code="R623", help="free space and run again") from error
+    trust(path, sha)
+    return path.name, sha

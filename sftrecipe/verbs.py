@@ -1,0 +1,294 @@
+"""The twelve verbs. Each is a law about rows, and the interpreter, not the operator, keeps it.
+
+| verb    | law                                                                                   | the author writes               |
+|---------|---------------------------------------------------------------------------------------|---------------------------------|
+| load    | nothing in; rows out; bad ones quarantined with their place                           | pieces, read                    |
+| filter  | rows out are a subset, untouched, in order; each dropped row has a code               | keep, or keep_row, or choose    |
+| select  | the same, but it sees all rows and spends a budget; the order of choice is in `rank`  | choose                          |
+| tag     | same rows, new columns                                                                | tag, or tag_row                 |
+| score   | same rows, new number columns; NaN and inf become null                                | score, or score_row             |
+| evolve  | new rows that name their parents; parents stay or leave                               | evolve_row, or evolve           |
+| answer  | same rows; the last assistant turn written, or `candidates`, or a text column         | answer_row                      |
+| mix     | several inputs, or one by a column, to one output; rows may repeat or stay out        | allot                           |
+| format  | same rows, the columns that a trainer reads                                           | format                          |
+| pack    | rows to sequences; each lists its members; packs never cross a `stage`                | plan                            |
+| measure | rows pass untouched; numbers, tables and pictures are artefacts                       | measure                         |
+| write   | rows pass untouched; files appear whole or not at all                                 | write                           |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from sftrecipe.errors import RowError
+from sftrecipe.operators import Operator
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+
+    from sftrecipe.dataset import Dataset
+    from sftrecipe.rows import Rows
+
+__all__ = [
+    "BARE",
+    "VERBS",
+    "Answer",
+    "BadRow",
+    "Child",
+    "Choice",
+    "Dropped",
+    "Evolve",
+    "Evolved",
+    "Filter",
+    "Format",
+    "Load",
+    "Measure",
+    "Mix",
+    "Pack",
+    "Score",
+    "Select",
+    "Tag",
+    "Write",
+]
+
+
+@dataclass
+class Dropped:
+    """Rows that a whole-data step lets go: row numbers, a code for all or one each, and what it was about.
+
+    `other` is the number of the row that caused it (-1: none), `value` the figure (NaN: none).
+    """
+
+    rows: np.ndarray
+    code: str | Sequence[str]
+    other: np.ndarray | None = None
+    value: np.ndarray | None = None
+
+
+@dataclass
+class Choice:
+    """What `choose` hands back: row numbers kept, in order of choice, and why the others go.
+
+    Rows in neither are dropped with the code `not_chosen`. `columns` adds columns aligned with `kept`.
+    """
+
+    kept: np.ndarray
+    dropped: Sequence[Dropped] = ()
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Child:
+    """A new row. With `eliminated` (the rule's code) it is counted and never becomes a row."""
+
+    messages: list[dict[str, Any]]
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    parents: Sequence[str] = ()
+    eliminated: str | None = None
+
+
+@dataclass
+class Evolved:
+    """The children of a row, and whether it stays (`stay`) or goes (`leave`, for the reason `why`)."""
+
+    children: Sequence[Child]
+    parent: str = "stay"
+    why: str = ""
+
+
+@dataclass
+class BadRow:
+    """A row that `read` could not take: where it stood and why. `line` counts from 1 within the piece."""
+
+    reason: str
+    line: int = 0
+    offset: int = 0
+    file: str = ""
+    raw: str = ""
+
+
+class Load(Operator):
+    """Nothing in; rows out."""
+
+    verb: ClassVar[str] = "load"
+
+    def pieces(self, shard_bytes: int) -> Sequence[Mapping[str, Any]]:
+        """Units of reading, as JSON-able mappings, in order. `file` (a path) is hashed into the key; `identity` stands for what is no file.
+
+        Pieces aim at `shard_bytes`; how they fall must not change the rows.
+        """
+        raise NotImplementedError
+
+    def read(self, piece: Mapping[str, Any]) -> Iterator[pl.DataFrame | BadRow]:
+        """Streams frames with `messages source license tools extra`, further typed columns, `hash` (rows.content_hash) and, if
+        the source has ids of its own, `id`. At the end of a piece its line count may be given as BadRow("", line=n).
+        """
+        raise NotImplementedError
+
+
+class Filter(Operator):
+    """Rows out are a subset. Write one of three."""
+
+    verb: ClassVar[str] = "filter"
+
+    def keep(self, rows: Rows) -> Any:
+        """True stays. A mask (Series, expression, array), or {code: mask} or {code: (mask, values)}: the first False is the reason.
+
+        A null is dropped as `undefined`. A plain mask drops with the operator's last name as code.
+        """
+        raise NotImplementedError
+
+    def keep_row(self, row: Mapping[str, Any]) -> bool | str | Awaitable[bool | str]:
+        """True, or False, or the code why not."""
+        raise NotImplementedError
+
+    def choose(self, data: Dataset) -> Choice:
+        """Instead of keep, when a row's fate depends on others (duplicates)."""
+        raise NotImplementedError
+
+
+class Select(Operator):
+    """Rows out are a subset, chosen with all rows in sight. The interpreter writes `rank` (0 = first)."""
+
+    verb: ClassVar[str] = "select"
+
+    def choose(self, data: Dataset) -> Choice:
+        """Which rows, in order of choice, and why not the others."""
+        raise NotImplementedError
+
+
+class Tag(Operator):
+    """Same rows, new label, list or vector columns."""
+
+    verb: ClassVar[str] = "tag"
+
+    def tag(self, rows: Rows) -> Mapping[str, Any]:
+        """Only the new columns: Series, expressions, arrays or lists."""
+        raise NotImplementedError
+
+    def tag_row(self, row: Mapping[str, Any]) -> Mapping[str, Any] | Awaitable[Mapping[str, Any]]:
+        """Only the new columns of one row."""
+        raise NotImplementedError
+
+
+class Score(Operator):
+    """Same rows, new number columns."""
+
+    verb: ClassVar[str] = "score"
+
+    def score(self, rows: Rows) -> Mapping[str, Any]:
+        """Only the new columns: Series, expressions, arrays or lists."""
+        raise NotImplementedError
+
+    def score_row(self, row: Mapping[str, Any]) -> Mapping[str, Any] | Awaitable[Mapping[str, Any]]:
+        """Only the new columns of one row."""
+        raise NotImplementedError
+
+
+class Evolve(Operator):
+    """New rows that name their parents."""
+
+    verb: ClassVar[str] = "evolve"
+
+    def evolve_row(self, row: Mapping[str, Any]) -> Evolved | Awaitable[Evolved]:
+        """The children of one row."""
+        raise NotImplementedError
+
+    async def evolve(self, data: Dataset) -> Sequence[Child]:
+        """Instead of evolve_row: children made with all rows in sight (self-instruct). Parents stay."""
+        raise NotImplementedError
+
+
+class Answer(Operator):
+    """Same rows; text written. A dict has `text` (or `content`) and may have `reasoning`, `tool_calls`, `columns`."""
+
+    verb: ClassVar[str] = "answer"
+
+    def answer_row(self, row: Mapping[str, Any]) -> Mapping[str, Any] | Sequence[Mapping[str, Any]] | Awaitable[Any]:
+        """The turn (a dict), or the candidates (a list of dicts), or {column: value} for a text column."""
+        raise NotImplementedError
+
+
+class Mix(Operator):
+    """Several inputs to one output."""
+
+    verb: ClassVar[str] = "mix"
+    many_inputs: ClassVar[bool] = True
+
+    def allot(self, inputs: Mapping[str, Dataset]) -> pl.DataFrame:
+        """Columns `input` (a key of `inputs`), `row` (its number there) and, optionally, `stage`, in output order."""
+        raise NotImplementedError
+
+
+class Format(Operator):
+    """Same rows, the columns that a trainer reads."""
+
+    verb: ClassVar[str] = "format"
+
+    def format(self, rows: Rows) -> Mapping[str, Any]:
+        """Only the columns it writes."""
+        raise NotImplementedError
+
+
+class Pack(Operator):
+    """Rows to sequences. The interpreter moves the tokens and sets the first label of every member to -100."""
+
+    verb: ClassVar[str] = "pack"
+
+    def tokens(self, rows: Rows) -> Mapping[str, Any]:
+        """`input_ids` and `labels` of each row: list columns. The default hands over the columns of these names."""
+        raise NotImplementedError
+
+    def plan(self, lengths: np.ndarray, data: Dataset) -> pl.DataFrame:
+        """Columns `pack` (0..), `row`, `start`, `stop` (token offsets within the row), in output order.
+
+        Rows that appear nowhere are dropped as `not_packed`; an optional column `code` gives rows with pack -1 another code.
+        """
+        raise NotImplementedError
+
+
+class Measure(Operator):
+    """Rows pass untouched."""
+
+    verb: ClassVar[str] = "measure"
+    many_inputs: ClassVar[bool] = True
+
+    def measure(self, inputs: Mapping[str, Dataset]) -> Mapping[str, Any]:
+        """Artefacts by name: numbers, text, lists, DataFrames, arrays. SVG text under a name that ends in `_svg` is a picture."""
+        raise NotImplementedError
+
+
+class Write(Operator):
+    """Rows pass untouched; files appear."""
+
+    verb: ClassVar[str] = "write"
+
+    def write(self, data: Dataset, folder: Path) -> Mapping[str, Any]:
+        """Writes everything below the empty `folder`; the interpreter moves it to the target. Returns facts for the manifest."""
+        raise NotImplementedError
+
+
+VERBS: Mapping[str, type[Operator]] = {
+    c.verb: c for c in (Load, Filter, Select, Tag, Score, Evolve, Answer, Mix, Format, Pack, Measure, Write)
+}
+
+BARE: Mapping[str, str] = {
+    "load": "auto",
+    "filter": "where",
+    "select": "top",
+    "tag": "expr",
+    "score": "expr",
+    "evolve": "expand",
+    "answer": "chat",
+    "mix": "parts",
+    "format": "messages",
+    "pack": "bfd",
+    "write": "auto",
+}
+"""What a verb without a name means: `filter: a > b` is `filter.where`."""
+
+_ = RowError  # part of this page for authors: raised from row forms

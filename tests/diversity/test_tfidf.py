@@ -1,0 +1,132 @@
+"""The embedded default embedder: terms, the fit, what vectors may not depend on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sftrecipe_diversity.tfidf import Tfidf, fit_tfidf, terms
+
+TEXTS = [
+    "Add two numbers in Python",
+    "Write a Python function that adds two numbers",
+    "How do I bake sourdough bread at home?",
+    "What flour is best for baking bread?",
+    "请用中文解释光合作用的过程",
+    "光合作用需要哪些条件？",
+    "Translate this sentence into French",
+    "把这句话翻译成英文",
+]
+
+
+def cosines(texts: list[str], **params: int) -> np.ndarray:
+    model = Tfidf(**params).open()
+    vectors = model.embed(texts, model.fit(texts))
+    return vectors @ vectors.T
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Two words", ["two", "words", "two words"]),
+        ("光合作用", ["光", "合", "作", "用", "光合", "合作", "作用"]),
+        ("用Python写", ["用", "python", "写"]),
+        ("ＦＵＬＬ width", ["full", "width", "full width"]),
+        ("a, b", ["a", "b", "a b"]),
+        ("\u2026 !? ", []),
+        ("", []),
+    ],
+)
+def test_terms(text: str, expected: list[str]) -> None:
+    assert sorted(terms(text)) == sorted(expected)
+
+
+def test_vectors_are_units_and_neighbours_are_near() -> None:
+    near = cosines(TEXTS)
+    assert np.allclose(np.diag(near), 1, atol=1e-6)
+    np.fill_diagonal(near, -1)
+    assert near[0].argmax() == 1
+    assert near[2].argmax() == 3
+    assert near[4].argmax() == 5
+
+
+def test_matches_scikit_learn_where_nothing_is_cut() -> None:
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.preprocessing import normalize
+
+    weighted = TfidfVectorizer(analyzer=terms, sublinear_tf=True).fit_transform(TEXTS)
+    expected = normalize(TruncatedSVD(5, n_iter=7, random_state=0).fit_transform(weighted))
+    model = Tfidf(dims=5).open()
+    made = model.embed(TEXTS, model.fit(TEXTS))
+    assert np.allclose(made @ made.T, expected @ expected.T, atol=1e-4)
+
+
+def test_the_vocabulary_is_cut_by_frequency_then_name() -> None:
+    state = fit_tfidf(["b a", "b c", "b d"], dims=4, max_features=3)
+    assert state["vocabulary"] == ["a", "b", "b a"]  # b is in all; of those in one text the first by name
+    assert state["idf"].shape == (3,)
+
+
+def test_signs_are_fixed() -> None:
+    components = fit_tfidf(TEXTS, dims=8, max_features=100)["components"]
+    largest = np.abs(components).argmax(axis=1)
+    assert (components[np.arange(len(components)), largest] > 0).all()
+
+
+def test_state_is_small_plain_and_repeatable() -> None:
+    first, second = (fit_tfidf(TEXTS, dims=4, max_features=50) for _ in range(2))
+    assert first["components"].shape == (4, 50)
+    assert first["components"].dtype == first["idf"].dtype == np.float32
+    assert first["vocabulary"] == second["vocabulary"]
+    assert (first["components"] == second["components"]).all()
+
+
+def test_noise_directions_are_left_out() -> None:
+    state = fit_tfidf(["one two three"] * 5 + ["four five"] * 4, dims=8, max_features=100)
+    assert len(state["components"]) == 2
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.sampled_from([*TEXTS, "unknown words", "", "\n"]), min_size=1, max_size=20), st.integers(1, 19))
+def test_a_vector_does_not_depend_on_its_batch(texts: list[str], at: int) -> None:
+    model = Tfidf(dims=6).open()
+    state = model.fit(TEXTS)
+    whole = model.embed(texts, state)
+    parts = [model.embed(part, state) for part in (texts[:at], texts[at:])]
+    assert (np.vstack(parts) == whole).all()
+
+
+def test_a_text_without_known_terms_gets_zeros() -> None:
+    model = Tfidf(dims=6).open()
+    state = model.fit(TEXTS)
+    assert not model.embed(["zzz qqq", ""], state).any()
+
+
+@pytest.mark.parametrize("texts", [[], [""], ["!!!", " "]])
+def test_nothing_to_learn(texts: list[str]) -> None:
+    model = Tfidf().open()
+    state = model.fit(texts)
+    assert state["vocabulary"] == []
+    assert not model.embed(["some text"], state).any()
+
+
+def test_embedding_before_the_fit_is_an_error() -> None:
+    with pytest.raises(ValueError, match="fitted first"):
+        Tfidf().open().embed(["text"])
+
+
+def test_a_new_state_replaces_the_old_one() -> None:
+    model = Tfidf(dims=3).open()
+    first = model.fit(["alpha beta", "gamma delta", "alpha gamma"])
+    second = model.fit(["one two", "two three", "three four"])
+    assert model.embed(["alpha"], first).any()
+    assert not model.embed(["alpha"], second).any()
+    assert model.embed(["two"], second).any()
+
+
+def test_identity_names_what_vectors_depend_on() -> None:
+    assert Tfidf(dims=8).identity() != Tfidf(dims=9).identity()
+    assert Tfidf().identity() == {"model": "tfidf", "dims": 256, "max_features": 20_000, "sample": 20_000}
