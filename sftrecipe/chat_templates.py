@@ -1,4 +1,5 @@
-"""Chat templates that come with the project, as Jinja source in our own words; the control tokens are those of the models they are named for.
+"""Chat templates that come with the project, as Jinja source in our own words; the control tokens are those of the
+models they are named for.
 
 | name   | control tokens                                                        | end of an answer | tools |
 |--------|-----------------------------------------------------------------------|------------------|-------|
@@ -8,12 +9,14 @@
 | vicuna | none                                                                  | EOS              | no    |
 | alpaca | none                                                                  | EOS              | no    |
 
-Each marks what the assistant says, the end of the answer included, with `{% generation %}`, so that a loss mask is exact. None adds a
-system text that the row does not have: the customary ones of Vicuna and Alpaca are given with `system:` where they are wanted.
+Each marks what the assistant says, the end of the answer included, with `{% generation %}`, so that a loss mask is
+exact. None adds a system text that the row does not have: the customary ones of Vicuna and Alpaca are given with
+`system:` where they are wanted.
 
-Reasoning stands before the answer, between <think> and </think>. chatml knows `enable_thinking`: true writes a block in every answer; false
-leaves reasoning out and puts an empty block before the answer, outside the loss; left out, there is a block where there is reasoning. The
-others have no words for reasoning: `sftrecipe.chat` writes it into the content, unless `enable_thinking` is false.
+Reasoning stands before the answer, between <think> and </think>. chatml knows `enable_thinking`: true writes a block in
+every answer; false leaves reasoning out and puts an empty block before the answer, outside the loss; left out, there is
+a block where there is reasoning. The others have no words for reasoning: `sftrecipe.chat` writes it into the content,
+unless `enable_thinking` is false.
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ __all__ = ["BUILT_IN", "BuiltIn"]
 
 @dataclass(frozen=True)
 class BuiltIn:
-    """A template. `tokens`: what a tokenizer must know as one token each. `bos`, `eos`: stand in where no tokenizer says."""
+    """A template. `tokens`: what a tokenizer must know as one token each. `bos`, `eos`: stand in where no tokenizer
+    says."""
 
     source: str
     tokens: tuple[str, ...] = ()
@@ -158,7 +162,10 @@ _ALPACA = (
 BUILT_IN: Mapping[str, BuiltIn] = {
     "chatml": BuiltIn(_CHATML, ("<|im_start|>", "<|im_end|>"), eos="<|im_end|>"),
     "llama3": BuiltIn(
-        _LLAMA3, ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"), "<|begin_of_text|>", "<|eot_id|>"
+        _LLAMA3,
+        ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
+        "<|begin_of_text|>",
+        "<|eot_id|>",
     ),
     "zephyr": BuiltIn(_ZEPHYR, eos="</s>"),
     "vicuna": BuiltIn(_VICUNA, eos="</s>"),

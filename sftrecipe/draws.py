@@ -3,11 +3,13 @@
     hashes(ids, seed, use)  uint64 [N]: each id's 64 bits
     order(keys)             int64 [N]: row numbers by ascending key, ties to the smaller row number
 
-A sample of n rows is the first n of the order, so a larger sample contains the smaller, and a row that joins or leaves moves no other.
+A sample of n rows is the first n of the order, so a larger sample contains the smaller, and a row that joins or leaves
+moves no other.
 
-Hash: the UTF-8 bytes of an id, zero-padded to words of 8 bytes (little-endian), are folded into a state that starts from the seed, the
-use and the length in bytes; between words the state goes through the finaliser of SplitMix64 (Steele, Lea, Flood 2014; Stafford's
-variant 13). Not for cryptography. Cost: about 0.1 microseconds an id, memory in blocks of 65,536 ids.
+Hash: the UTF-8 bytes of an id, zero-padded to words of 8 bytes (little-endian), are folded into a state that starts
+from the seed, the use and the length in bytes; between words the state goes through the finaliser of SplitMix64
+(Steele, Lea, Flood 2014; Stafford's variant 13). Not for cryptography. Cost: about 0.1 microseconds an id, memory in
+blocks of 65,536 ids.
 """
 
 from __future__ import annotations
@@ -60,11 +62,15 @@ def _fold(data: NDArray[np.uint8], sizes: NDArray[np.int64], start: np.uint64) -
     return out
 
 
-def _words(data: NDArray[np.uint8], begins: NDArray[np.int64], sizes: NDArray[np.int64], count: int) -> NDArray[np.uint64]:
+def _words(
+    data: NDArray[np.uint8], begins: NDArray[np.int64], sizes: NDArray[np.int64], count: int
+) -> NDArray[np.uint64]:
     """uint64 [n, count]: the texts at `begins`, zero-padded to `count` words each."""
     import numpy as np
 
-    if data.size == 8 * count * len(sizes) and (sizes == 8 * count).all():  # all that there is, each whole: nothing to gather
+    if (
+        data.size == 8 * count * len(sizes) and (sizes == 8 * count).all()
+    ):  # all that there is, each whole: nothing to gather
         return data.reshape(len(sizes), 8 * count).view("<u8")
     columns = np.arange(8 * count)
     found = data[np.minimum(begins[:, None] + columns, data.size - 1)]
@@ -72,7 +78,8 @@ def _words(data: NDArray[np.uint8], begins: NDArray[np.int64], sizes: NDArray[np
 
 
 def remix(keys: NDArray[np.uint64], salt: int | NDArray[np.int64] = 0) -> NDArray[np.uint64]:
-    """A fresh 64 bits from each key: a one-to-one map, another one for each `salt` >= 0 (the number of a copy, say; one for all or each)."""
+    """A fresh 64 bits from each key: a one-to-one map, another one for each `salt` >= 0 (the number of a copy, say; one
+    for all or each)."""
     import numpy as np
 
     with np.errstate(over="ignore"):  # the arithmetic is modulo 2^64 on purpose

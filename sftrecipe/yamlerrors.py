@@ -1,8 +1,8 @@
 """What PyYAML's errors mean, in words for people who write recipes.
 
-YAML's own messages name its grammar ("did not find expected key"). What went wrong is mostly an expression that YAML cut in two, a quote, a
-tab or an indentation, and the source line shows which. `explain` looks at both. The libyaml and the Python parser word their errors
-differently; only words that both use are looked for.
+YAML's own messages name its grammar ("did not find expected key"). What went wrong is mostly an expression that YAML
+cut in two, a quote, a tab or an indentation, and the source line shows which. `explain` looks at both. The libyaml and
+the Python parser word their errors differently; only words that both use are looked for.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ __all__ = ["cut_at", "explain", "is_open", "joined_by_comma"]
 
 _QUOTE_IT = "quote the whole value, or put it on its own line: `key: >-` and the text below, indented"
 _SIGNS = {
-    "*": "names an alias", "&": "names an anchor", "!": "begins a tag", "%": "is reserved", "@": "is reserved", "`": "is reserved",
-    "|": "begins a block of lines", ">": "begins a block of lines", "-": "begins a list item", "]": "ends a list", "}": "ends a mapping",
-    ",": "separates entries",
+    "*": "names an alias", "&": "names an anchor", "!": "begins a tag", "%": "is reserved", "@": "is reserved", "`":
+    "is reserved", "|": "begins a block of lines", ">": "begins a block of lines", "-": "begins a list item", "]":
+    "ends a list", "}": "ends a mapping", ",": "separates entries",
 }  # fmt: skip
 _KEY = re.compile(r"\s*(?:- +)*(?:[^\s:#'\"\[\]{},]+|\"[^\"]*\"|'[^']*'):(?= |$)")
 _TOKEN = re.compile(r"\"(?:[^\"\\]|\\.)*\"|(?<!\w)'(?:[^'\\]|\\.)*'|(?<!\w)'|[()\[\]\"]")
@@ -162,7 +162,9 @@ class _Reader:
         return self.line[self._value_column() :]
 
     def _value_column(self) -> int:
-        """Where the value that the error is in begins: after the key, or after the last opening or comma in flow style."""
+        """Where the value that the error is in begins: after the key, or after the last opening or comma in flow
+        style.
+        """
         if "flow" in self.during or self._in_flow():
             cut = max((self.line.rfind(sign, 0, self.column) for sign in ("{", "[", ", ", ": ")), default=-1)
             start = cut + 1 if cut >= 0 else 0
@@ -177,7 +179,9 @@ class _Reader:
         rest = self.line[key.end() :].lstrip() if key else self.line.lstrip().removeprefix("- ").lstrip()
         return rest[:1] in ("{", "[") and is_open(self.line[: self.column].replace("{", "(").replace("}", ")"))
 
-    def _problem(self, code: str, message: str, row: int, column: int, width: int, help: str) -> Problem:
+    def _problem(  # noqa: PLR0917  (a place is three numbers)
+        self, code: str, message: str, row: int, column: int, width: int, help: str
+    ) -> Problem:
         return Problem(code, message, Span(self.file, row + 1, column + 1, column + 1 + max(width, 1)), help=help)
 
 
@@ -209,8 +213,8 @@ def cut_at(lines: list[str], file: str, line: int, end: int, text: str) -> Probl
 def joined_by_comma(entries: Sequence[tuple[str | None, bool]]) -> Iterator[int]:
     """Indexes of entries of {...} or [...] that are the start of an expression which a comma cut.
 
-    An entry is (its plain text, or None; whether it begins a new `key: value`). An open bracket or quote which the entries
-    without a key that follow close again is such a cut.
+    An entry is (its plain text, or None; whether it begins a new `key: value`). An open bracket or quote which the
+    entries without a key that follow close again is such a cut.
     """
     for at, (text, _) in enumerate(entries):
         if not text or not is_open(text):

@@ -1,8 +1,9 @@
 """PyYAML's events to a tree of nodes, with types, anchors, limits and the problems that are no errors of syntax.
 
-Types are those of the YAML 1.2 core schema: `null ~` and nothing, `true false`, integers (decimal, `0o17`, `0x1f`; `017` is 17) and floats
-(`2e-5` is one). `no`, `on`, `1:30`, `1_000` and dates are text. `.inf`, `.nan`, floats too large for 64 bits and integers beyond 64 bits are
-errors: no parameter of a recipe has a use for them, and JSON, in which recipes are hashed, has no sign for them.
+Types are those of the YAML 1.2 core schema: `null ~` and nothing, `true false`, integers (decimal, `0o17`, `0x1f`;
+`017` is 17) and floats (`2e-5` is one). `no`, `on`, `1:30`, `1_000` and dates are text. `.inf`, `.nan`, floats too
+large for 64 bits and integers beyond 64 bits are errors: no parameter of a recipe has a use for them, and JSON, in
+which recipes are hashed, has no sign for them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from sftrecipe.errors import Problem, Span
 from sftrecipe.yamlerrors import joined_by_comma
 from sftrecipe.yamlplaces import Scalar, places
 
-__all__ = ["MAX_DEPTH", "MAX_VALUES", "Builder", "Node", "TooMuch", "resolve"]
+__all__ = ["MAX_DEPTH", "MAX_VALUES", "Builder", "Node", "TooMuchError", "resolve"]
 
 MAX_DEPTH = 40
 MAX_VALUES = 20_000
@@ -56,7 +57,7 @@ def resolve(text: str) -> Any:
     return text
 
 
-class TooMuch(Exception):
+class TooMuchError(Exception):
     """A limit was passed: what follows is not looked at."""
 
 
@@ -64,8 +65,8 @@ class TooMuch(Exception):
 class Node:
     """A scalar, a mapping or sequence (`items`: key or None, and value), or an alias (`target`).
 
-    Line and columns count from 0; `end` is the column behind it, or behind its first line. `values` counts what it expands
-    to, `height` how many levels are below it.
+    Line and columns count from 0; `end` is the column behind it, or behind its first line. `values` counts what it
+    expands to, `height` how many levels are below it.
     """
 
     line: int
@@ -93,7 +94,7 @@ class Node:
 
 
 class Builder:
-    """Events to nodes. Gathers problems; raises `TooMuch` where going on could cost too much."""
+    """Events to nodes. Gathers problems; raises `TooMuchError` where going on could cost too much."""
 
     def __init__(self, file: str, lines: list[str]) -> None:
         self.file, self.lines = file, lines
@@ -111,7 +112,7 @@ class Builder:
             if self._documents > 1:
                 advice = "keep one recipe in one file, without a second `---`"
                 self._problem("R006", "a second document begins here", self._mark(event.start_mark, 3), help=advice)
-                raise TooMuch
+                raise TooMuchError
         elif isinstance(event, yaml.NodeEvent):
             self._seen += 1
             if self._seen > 2 * MAX_VALUES:  # keys count here too; the exact count is made where nodes close
@@ -250,12 +251,12 @@ class Builder:
 
     def _too_deep(self, span: Span) -> None:
         self._problem("R011", f"nested more than {MAX_DEPTH} levels deep", span, help="a recipe needs about six")
-        raise TooMuch
+        raise TooMuchError
 
     def _too_many(self, span: Span) -> None:
         advice = "aliases count as often as they are used; put data into a file of its own"
         self._problem("R012", f"more than {MAX_VALUES:,} values", span, help=advice)
-        raise TooMuch
+        raise TooMuchError
 
     def _problem(self, code: str, message: str, span: Span, note: str = "", help: str = "") -> None:
         self.problems.append(Problem(code, message, span, note, help))

@@ -1,7 +1,8 @@
 """Where each character of a text value stands in its YAML file.
 
-A scalar's value differs from what is written: quotes, escapes, folded lines, indentation. `places` walks both in step and gives, for every
-character of the value, the line and column (both from 0) and the width of what stands for it. Cost: one pass over the scalar.
+A scalar's value differs from what is written: quotes, escapes, folded lines, indentation. `places` walks both in step
+and gives, for every character of the value, the line and column (both from 0) and the width of what stands for it.
+Cost: one pass over the scalar.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """Text to plain data, with the place of every value: YAML 1.2 core types on PyYAML's event stream.
 
-PyYAML splits the text into events (libyaml where it is built in, the Python parser elsewhere); types, anchors, limits and places are ours
-(`sftrecipe.yamlnodes`). The result is plain data (dict, list, str, int, float, bool, None), never an object of a class that the file names.
+PyYAML splits the text into events (libyaml where it is built in, the Python parser elsewhere); types, anchors, limits
+and places are ours (`sftrecipe.yamlnodes`). The result is plain data (dict, list, str, int, float, bool, None), never
+an object of a class that the file names.
 
-Anchors and aliases are expanded to copies. Refused, each with its own code and place: R001 to R022 (`sftrecipe explain R007`). Three
-characters that YAML 1.1 took for line breaks and 1.2 does not (U+0085, U+2028, U+2029) are refused as they are (R015): a reader of either
-version would change the text around them.
+Anchors and aliases are expanded to copies. Refused, each with its own code and place: R001 to R022 (`sftrecipe explain
+R007`). Three characters that YAML 1.1 took for line breaks and 1.2 does not (U+0085, U+2028, U+2029) are refused as
+they are (R015): a reader of either version would change the text around them.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from yaml.scanner import Scanner
 
 from sftrecipe.errors import Problem, RecipeError, Span
 from sftrecipe.yamlerrors import cut_at, explain
-from sftrecipe.yamlnodes import MAX_DEPTH, MAX_VALUES, Builder, Node, TooMuch, resolve
+from sftrecipe.yamlnodes import MAX_DEPTH, MAX_VALUES, Builder, Node, TooMuchError, resolve
 from sftrecipe.yamlplaces import Scalar, places
 
 __all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_VALUES", "Source", "cut_by_comment", "load", "read", "resolve"]
@@ -87,7 +88,9 @@ class Source:
 
 
 def read(path: str | Path) -> Source:
-    """Reads and loads a file. Raises RecipeError: R001 if it cannot be read, R002 if it is not UTF-8, and all that `load` raises."""
+    """Reads and loads a file. Raises RecipeError: R001 if it cannot be read, R002 if it is not UTF-8, and all that
+    `load` raises.
+    """
     name = str(path)
     try:
         with open(path, "rb") as stream:
@@ -111,7 +114,8 @@ def load(text: str, file: str) -> Source:
     """Text to data and places. `file` names the text in errors. No text at all gives None as data.
 
     Raises:
-        RecipeError: with every problem found; the reading stops at the first error of syntax, after which nothing is sure.
+        RecipeError: with every problem found; the reading stops at the first error of syntax, after which nothing is
+        sure.
     """
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise _too_large(file)
@@ -126,10 +130,11 @@ def load(text: str, file: str) -> Source:
             builder.take(event)
     except yaml.YAMLError as error:
         found = explain(error, lines, file)
-        # the parsers differ in how far they come before they stop: of two problems in one place, the syntax is the cause
+        # the parsers differ in how far they come before they stop: of two problems in one place, the syntax is the
+        # cause
         problems = [p for p in problems if p.span is None or found.span is None or _start(p.span) != _start(found.span)]
         problems.append(found)
-    except TooMuch:
+    except TooMuchError:
         pass
     if problems:
         raise RecipeError(problems)
@@ -141,8 +146,8 @@ def load(text: str, file: str) -> Source:
 def cut_by_comment(source: Source, path: Where) -> Problem | None:
     """R017, if a ` #` ended the expression at `path` early: what is left of it is not complete, and a comment follows.
 
-    YAML sees no error there (`filter: contains(response, "C #")`), so the reader of expressions asks. A comment behind a
-    complete expression (`filter: a > 3  # good ones`) is a comment.
+    YAML sees no error there (`filter: contains(response, "C #")`), so the reader of expressions asks. A comment behind
+    a complete expression (`filter: a > 3  # good ones`) is a comment.
     """
     scalar = source.scalars.get(tuple(path))
     if scalar is None or scalar.style:

@@ -232,7 +232,7 @@ def read_graph(path: Path) -> tuple[list[str], str, np.ndarray]:
             kind = "weights" if "weights" in file.files else "vectors"
             tags, values = np.asarray(file["tags"]).astype(str).tolist(), np.asarray(file[kind], dtype=np.float64)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise StepError(f"{path}: {error}", help="an .npz with the arrays `tags`, and `vectors` or `weights`") from error
+        raise StepError(f"{path}: {error}", help="an .npz with `tags`, and `vectors` or `weights`") from error
     square = values.ndim == 2 and (kind == "vectors" or values.shape[1] == len(tags))
     if not square or not len(tags) or len(values) != len(tags) or not np.isfinite(values).all():
         raise StepError(f"{path}: `{kind}` has shape {values.shape} for {len(tags)} tags; finite numbers are needed")

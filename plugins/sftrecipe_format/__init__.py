@@ -1,4 +1,5 @@
-"""Rows as trainers read them: chat messages, alpaca, sharegpt, prompt and completion, rendered text, tokens with a loss mask."""
+"""Rows as trainers read them: chat messages, alpaca, sharegpt, prompt and completion, rendered text, tokens with a loss
+mask."""
 
 from __future__ import annotations
 

@@ -52,8 +52,8 @@ def reply(message: Mapping[str, Any], keep_reasoning: str) -> str:
 def pairs(messages: Sequence[Mapping[str, Any]] | None, tools: str | None = None) -> Pairs:
     """System text and pairs of question and answer.
 
-    Raises RowError: no_messages, has_tools (tool calls, tool turns or tools: the format has no place for them), unknown_role,
-    not_alternating, no_answer (the conversation does not end with one).
+    Raises RowError: no_messages, has_tools (tool calls, tool turns or tools: the format has no place for them),
+    unknown_role, not_alternating, no_answer (the conversation does not end with one).
     """
     if not messages:
         raise RowError("no_messages")

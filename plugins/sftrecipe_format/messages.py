@@ -19,8 +19,9 @@ __all__ = ["Messages", "flatten", "fold", "merged", "reasoned"]
 class Messages(Format):
     """Write `messages`, clean: known roles, reasoning where it is wanted, a system turn where one is asked for.
 
-    Rows that are no conversation are null and noted: `no_messages`, `unknown_role`, `empty_turn` (a message with neither content nor
-    tool calls). A row with tools that are not written (`tools: false`) is noted as `tools_left_out`.
+    Rows that are no conversation are null and noted: `no_messages`, `unknown_role`, `empty_turn` (a message with
+    neither content nor tool calls). A row with tools that are not written (`tools: false`) is noted as
+    `tools_left_out`.
     """
 
     version: ClassVar[int] = 1
@@ -32,11 +33,15 @@ class Messages(Format):
         "field", doc="Reasoning stays in its field, goes before the content in <think> tags, or is left out."
     )
     tools: bool = Param(False, doc="Also write `tools`.")
-    merge_same_role: bool = Param(False, doc="Join neighbouring turns of the user, or of the assistant without tool calls, an empty line between.")
+    merge_same_role: bool = Param(
+        False, doc="Join neighbouring turns of the user, or of the assistant without tool calls, an empty line between."
+    )
 
     def flow(self, columns: Mapping[str, str]) -> Flow:
         flow = super().flow(columns)
-        rewrites = ("query", "response") if self.merge_same_role else ("response",) if self.keep_reasoning == "inline" else ()
+        rewrites = (
+            ("query", "response") if self.merge_same_role else ("response",) if self.keep_reasoning == "inline" else ()
+        )
         return Flow(flow.reads, {"messages": "messages"} | ({"tools": "json"} if self.tools else {}), rewrites)
 
     def format(self, rows: Rows) -> Mapping[str, Any]:
@@ -60,7 +65,9 @@ class Messages(Format):
         """Numbers of the rows that are no conversation, each noted once with the first thing that is wrong."""
         unknown = ~pl.col("role").is_in(ROLES).fill_null(False)
         empty = pl.col("content").is_null() & pl.col("tool_calls").is_null()
-        wrong = flat.select("row", code=pl.when(unknown).then(pl.lit("unknown_role")).when(empty).then(pl.lit("empty_turn")))
+        wrong = flat.select(
+            "row", code=pl.when(unknown).then(pl.lit("unknown_role")).when(empty).then(pl.lit("empty_turn"))
+        )
         found = dict(wrong.drop_nulls().unique("row", keep="first", maintain_order=True).iter_rows())
         bare = messages.list.len().fill_null(0) == 0
         found |= dict.fromkeys(bare.arg_true().to_list(), "no_messages")
@@ -72,8 +79,17 @@ class Messages(Format):
         first = flat.unique("row", keep="first", maintain_order=True)
         lacking = first.filter(~pl.col("role").is_in(["system", "developer"]))["row"]
         template: Any = self.system
-        texts = [template.render(row) if hasattr(template, "render") else str(template) for row in rows.frame[lacking].iter_rows(named=True)]
-        heads = pl.DataFrame({"row": lacking, "role": pl.Series(["system"], dtype=pl.String).new_from_index(0, len(texts)), "content": texts})
+        texts = [
+            template.render(row) if hasattr(template, "render") else str(template)
+            for row in rows.frame[lacking].iter_rows(named=True)
+        ]
+        heads = pl.DataFrame(
+            {
+                "row": lacking,
+                "role": pl.Series(["system"], dtype=pl.String).new_from_index(0, len(texts)),
+                "content": texts,
+            }
+        )
         heads = heads.with_columns(pl.col("content").cast(pl.String))
         return pl.concat([heads, flat], how="diagonal").select(flat.columns).sort("row", maintain_order=True)
 
@@ -105,13 +121,19 @@ def reasoned(flat: pl.DataFrame, keep: str) -> pl.DataFrame:
 def merged(flat: pl.DataFrame) -> pl.DataFrame:
     """Neighbouring plain turns of one role as one: contents and reasonings joined with an empty line between."""
     plain = pl.col("role").is_in(["user", "assistant"]) & pl.col("tool_calls").is_null()
-    same = plain & plain.shift(1) & (pl.col("role") == pl.col("role").shift(1)) & (pl.col("row") == pl.col("row").shift(1))
+    same = (
+        plain & plain.shift(1) & (pl.col("role") == pl.col("role").shift(1)) & (pl.col("row") == pl.col("row").shift(1))
+    )
     run = (~same.fill_null(False)).cum_sum().alias("_run")
     joined = [pl.col(c).drop_nulls().str.join("\n\n").replace("", None) for c in ("content", "reasoning")]
     rest = [pl.col(c).first() for c in flat.columns if c not in ("content", "reasoning")]
     alone = pl.len().alias("_turns")
-    runs = flat.with_columns(run).group_by("_run", maintain_order=True).agg(*rest, *joined, alone, pl.col("content").first().alias("_content"))
-    content = pl.when(pl.col("_turns") == 1).then("_content").otherwise("content")  # an empty text alone stays an empty text
+    runs = (
+        flat.with_columns(run)
+        .group_by("_run", maintain_order=True)
+        .agg(*rest, *joined, alone, pl.col("content").first().alias("_content"))
+    )
+    content = (
+        pl.when(pl.col("_turns") == 1).then("_content").otherwise("content")
+    )  # an empty text alone stays an empty text
     return runs.with_columns(content=content).select(flat.columns)
-
-

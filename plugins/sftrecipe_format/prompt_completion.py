@@ -17,9 +17,10 @@ __all__ = ["PromptCompletion"]
 class PromptCompletion(Format):
     """`prompt` and `completion`; the completion is the last answer.
 
-    With `style: messages` both are lists of messages (any conversation that ends with an answer). With `style: text` they are texts, the
-    system text and the question with an empty line between, and the row must be one question and one answer. Rows that are not are null
-    and noted: `no_messages`, `no_answer`, and for texts `several_turns`, `has_tools`, `not_alternating`, `unknown_role`.
+    With `style: messages` both are lists of messages (any conversation that ends with an answer). With `style: text`
+    they are texts, the system text and the question with an empty line between, and the row must be one question and
+    one answer. Rows that are not are null and noted: `no_messages`, `no_answer`, and for texts `several_turns`,
+    `has_tools`, `not_alternating`, `unknown_role`.
     """
 
     version: ClassVar[int] = 1
@@ -29,7 +30,8 @@ class PromptCompletion(Format):
 
     style: Literal["text", "messages"] = Param("messages", positional=True, doc="Texts, or lists of messages.")
     keep_reasoning: Literal["field", "inline", "drop"] | None = Param(
-        None, doc="Where the completion's reasoning goes. Default: `field` for messages, `inline` (in <think> tags) for text."
+        None,
+        doc="Where the completion's reasoning goes. Default: `field` for messages, `inline` (<think> tags) for text.",
     )
     tools: bool = Param(False, doc="Also write `tools` (messages only).")
 

@@ -1,4 +1,5 @@
-"""What `format.template` and `format.tokens` share: a template from their parameters, and each row as the template sees it."""
+"""What `format.template` and `format.tokens` share: a template from their parameters, and each row as the template sees
+it."""
 
 from __future__ import annotations
 
@@ -43,5 +44,7 @@ def _values(rows: Rows, expression: Any) -> list[bool | None]:
     value = expression if isinstance(expression, pl.Expr) else pl.lit(expression)
     column = rows.frame.with_columns(value.alias("_enable_thinking"))["_enable_thinking"]
     if column.dtype not in (pl.Boolean, pl.Null):
-        raise StepError(f"`enable_thinking` is {column.dtype}, not true or false", help="write a comparison: `mode == \"think\"`")
+        raise StepError(
+            f"`enable_thinking` is {column.dtype}, not true or false", help='write a comparison: `mode == "think"`'
+        )
     return column.to_list()

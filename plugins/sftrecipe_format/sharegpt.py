@@ -19,10 +19,11 @@ _SIDES = {"human": 0, "observation": 0, "gpt": 1, "function_call": 1}
 class Sharegpt(Format):
     """The ShareGPT columns: `conversations` (JSON: a list of {from, value}), `system`, `tools`.
 
-    Words for `from`: human, gpt, observation (what a tool gave), function_call (a call in JSON; several calls are a list). Trainers that
-    read this want the two sides in turn, human or observation first, and drop what is not: such rows are null here and noted as
-    `not_alternating`, unless `merge_same_role` joins neighbours. Further codes: `no_messages`, `unknown_role`, `no_answer`,
-    `text_beside_tool_call` (a turn has room for one of the two), `bad_tool_calls`.
+    Words for `from`: human, gpt, observation (what a tool gave), function_call (a call in JSON; several calls are a
+    list). Trainers that read this want the two sides in turn, human or observation first, and drop what is not: such
+    rows are null here and noted as `not_alternating`, unless `merge_same_role` joins neighbours. Further codes:
+    `no_messages`, `unknown_role`, `no_answer`, `text_beside_tool_call` (a turn has room for one of the two),
+    `bad_tool_calls`.
     """
 
     version: ClassVar[int] = 1
@@ -31,7 +32,9 @@ class Sharegpt(Format):
     heavy: ClassVar[bool] = True
     source: ClassVar[str] = "LLaMA-Factory's sharegpt format"
 
-    keep_reasoning: Literal["inline", "drop"] = Param("inline", doc="Reasoning goes before the answer in <think> tags, or is left out.")
+    keep_reasoning: Literal["inline", "drop"] = Param(
+        "inline", doc="Reasoning goes before the answer in <think> tags, or is left out."
+    )
     merge_same_role: bool = Param(False, doc="Join neighbouring turns of one role, an empty line between.")
 
     def format(self, rows: Rows) -> Mapping[str, Any]:
@@ -79,7 +82,10 @@ def _call(text: str) -> str:
         calls = calls if isinstance(calls, list) else [calls]
         inner = [call.get("function", call) for call in calls]
         made = [
-            {"name": c["name"], "arguments": json.loads(a) if isinstance(a := c.get("arguments", {}), str) and a else a or {}}
+            {
+                "name": c["name"],
+                "arguments": json.loads(a) if isinstance(a := c.get("arguments", {}), str) and a else a or {},
+            }
             for c in inner
         ]
     except (ValueError, KeyError, AttributeError, TypeError) as error:

@@ -17,10 +17,9 @@ __all__ = ["Template"]
 class Template(Format):
     """Render `messages` and `tools` by a built-in template, a Jinja file, or the one that a tokenizer brings.
 
-    The text has the control tokens that the template writes, a begin-of-sequence token among them where it does: the trainer must not
-    add a second one. Rows that cannot be rendered are null and noted: `no_messages`, `unknown_role`, `bad_tool_calls`, `bad_tools`,
-    `template_refused`.
-    Templates run in a sandbox and know no clock.
+    The text has the control tokens that the template writes, a begin-of-sequence token among them where it does: the
+    trainer must not add a second one. Rows that cannot be rendered are null and noted: `no_messages`, `unknown_role`,
+    `bad_tool_calls`, `bad_tools`, `template_refused`. Templates run in a sandbox and know no clock.
     """
 
     version: ClassVar[int] = 1

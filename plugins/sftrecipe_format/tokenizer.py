@@ -3,8 +3,8 @@
 `models: {tok: {use: tokenizer, model: HuggingFaceTB/SmolLM3-3B}}`. What `model` may be:
 - a path to a `tokenizer.json`, or to a folder that holds one;
 - the id of a model on the Hugging Face hub, fetched once into the hub's own cache (only its few tokenizer files);
-- `builtin`: a small byte-level BPE (4,096 entries, chatml) that ships with sftrecipe. It is for trying recipes and for counting without
-  a download, not for training a released model. Its origin: builtin_tokenizer.md.
+- `builtin`: a small byte-level BPE (4,096 entries, chatml) that ships with sftrecipe. It is for trying recipes and for
+  counting without a download, not for training a released model. Its origin: builtin_tokenizer.md.
 
 Beside `tokenizer.json`, `tokenizer_config.json` gives the chat template and the begin- and end-of-sequence tokens, and
 `chat_template.jinja`, where there is one, the template. Nothing is ever added to, cut from or padded around a text.
@@ -51,7 +51,9 @@ class TokenizerModel(Provider):
     version: ClassVar[int] = 1
 
     model: str = Param("builtin", doc="Path to tokenizer.json or its folder, a hub model id, or `builtin`.")
-    revision: str | None = Param(None, doc="Branch, tag or commit of a hub model. A commit makes the recipe repeatable for good.")
+    revision: str | None = Param(
+        None, doc="Branch, tag or commit of a hub model. A commit makes the recipe repeatable for good."
+    )
     eos: str | None = Param(None, doc="Text of the end-of-sequence token, where the files do not say.")
 
     @cached_property
@@ -69,7 +71,8 @@ class TokenizerModel(Provider):
 class LiveTokenizer:
     """The `Tokenizer` protocol, and what chat templates need beside it.
 
-    `special_tokens`: role (`bos_token`, `eos_token`, ...) -> text. `control_tokens`: texts that are always read as one control token.
+    `special_tokens`: role (`bos_token`, `eos_token`, ...) -> text. `control_tokens`: texts that are always read as one
+    control token.
     """
 
     def __init__(self, files: TokenizerFiles, eos: str | None = None) -> None:
@@ -88,7 +91,10 @@ class LiveTokenizer:
         end = self.special_tokens.get("eos_token")
         self._eos = self.id_of(end) if end else None
         if end and self._eos is None:
-            raise StepError(f"the end-of-sequence token {end!r} is not in the tokenizer's vocabulary", help="name another with `eos:`")
+            raise StepError(
+                f"the end-of-sequence token {end!r} is not in the tokenizer's vocabulary",
+                help="name another with `eos:`",
+            )
 
     def encode(self, text: str) -> list[int]:
         """Token ids; nothing is added."""
@@ -129,13 +135,22 @@ def find(model: str, revision: str | None = None) -> TokenizerFiles:
     if path.is_file():
         return _read(path, {name: path.with_name(name) for name in _FILES if path.with_name(name).is_file()})
     if path.suffix == ".json" or path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1:
-        raise StepError(f"no tokenizer at {path}", help="give the path of a tokenizer.json or its folder, a hub model id, or `builtin`")
+        raise StepError(
+            f"no tokenizer at {path}",
+            help="give the path of a tokenizer.json or its folder, a hub model id, or `builtin`",
+        )
     return _fetch(model, revision)
 
 
 def _fetch(model: str, revision: str | None) -> TokenizerFiles:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
 
     try:
         main = hf_hub_download(model, "tokenizer.json", revision=revision)
@@ -149,16 +164,21 @@ def _fetch(model: str, revision: str | None) -> TokenizerFiles:
             except EntryNotFoundError:
                 continue  # not every model has both
     except GatedRepoError as error:
-        raise StepError(f"`{model}` is gated on the hub", help="accept its terms there, then `hf auth login` or set HF_TOKEN") from error
+        raise StepError(
+            f"`{model}` is gated on the hub", help="accept its terms there, then `hf auth login` or set HF_TOKEN"
+        ) from error
     except LocalEntryNotFoundError as error:
         raise StepError(
             f"the tokenizer of `{model}` is not in the local cache and the hub cannot be reached",
-            help="go online once (unset HF_HUB_OFFLINE), point `model:` at a downloaded folder, or use `model: builtin` for a trial run",
+            help="go online once (unset HF_HUB_OFFLINE), point `model:` at a downloaded folder, "
+            "or use `model: builtin` for a trial run",
         ) from error
     except RepositoryNotFoundError as error:
         raise StepError(f"there is no model `{model}` on the hub, nor a file of that name here") from error
     except (EntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
-        raise StepError(f"cannot get the tokenizer of `{model}`: {str(error).splitlines()[0] if str(error) else error!r}") from error
+        raise StepError(
+            f"cannot get the tokenizer of `{model}`: {str(error).splitlines()[0] if str(error) else error!r}"
+        ) from error
     return _read(Path(main), beside)
 
 
@@ -188,7 +208,9 @@ def _template(value: Any, where: str) -> str | None:
         return value
     named = {t["name"]: t["template"] for t in value}
     if "default" not in named:
-        raise StepError(f"the tokenizer at {where} has chat templates {', '.join(sorted(named))} and none called default")
+        raise StepError(
+            f"the tokenizer at {where} has chat templates {', '.join(sorted(named))} and none called default"
+        )
     return str(named["default"])
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from sftrecipe import Expr, File, Format, Param, RowError, Rows, Tokenizer
-from sftrecipe.chat import token_columns, tokenise
+from sftrecipe.chat_tokens import token_columns, tokenise
 from sftrecipe_format.each import fail
 from sftrecipe_format.rendering import conversations, template_of
 
@@ -16,12 +16,13 @@ __all__ = ["Tokens"]
 class Tokens(Format):
     """Write `input_ids` and `labels`.
 
-    `loss` says what is trained: `assistant` (every answer with its end of turn), `last` (the last answer alone), `completion` (all that
-    follows the prompt of the last answer), `all`. The mask is exact: from the template's own marks, or from prefixes that are checked row
-    by row (see `sftrecipe.chat`).
+    `loss` says what is trained: `assistant` (every answer with its end of turn), `last` (the last answer alone),
+    `completion` (all that follows the prompt of the last answer), `all`. The mask is exact: from the template's own
+    marks, or from prefixes that are checked row by row (see `sftrecipe.chat_tokens`).
 
-    Rows that give no tokens are null and noted: `no_messages`, `unknown_role`, `bad_tool_calls`, `bad_tools`, `template_refused`, `template_not_prefix`,
-    `special_token_in_text` (a text holds a control token), `tokens_cross_turns`, `nothing_to_train`.
+    Rows that give no tokens are null and noted: `no_messages`, `unknown_role`, `bad_tool_calls`, `bad_tools`,
+    `template_refused`, `template_not_prefix`, `special_token_in_text` (a text holds a control token),
+    `tokens_cross_turns`, `nothing_to_train`.
     """
 
     version: ClassVar[int] = 1

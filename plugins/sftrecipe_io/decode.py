@@ -26,7 +26,7 @@ import orjson
 from numpy.typing import NDArray
 from sftrecipe import BadRow, RowError
 
-from sftrecipe_io.jsonio import LONG_NUMBER, exact, kind
+from sftrecipe_io.jsonio import DEEPEST, LONG_NUMBER, exact, kind
 from sftrecipe_io.lines import Chunk, quote
 
 __all__ = ["Parsed", "decode", "quiet_collector"]
@@ -64,7 +64,7 @@ def decode(chunk: Chunk) -> Parsed:
         try:
             value = loads(text)
         except orjson.JSONDecodeError as error:
-            value, faults[at] = None, _why(text, error)
+            value = _again(at, text, error, faults)
         if value.__class__ is dict:
             keys.append(_keys(value))  # here, while the value is in the processor's cache
         else:
@@ -93,17 +93,18 @@ def _sorted_out(chunk: Chunk, rows: list[Any], faults: dict[int, RowError | None
     return Parsed([rows[at] for at in keep], chunk.lines[keep].tolist(), chunk.offsets[keep].tolist(), texts, bad)
 
 
-def _why(text: bytes, error: orjson.JSONDecodeError) -> RowError | None:
-    """What is wrong with a text that orjson refuses; None for a blank line."""
+def _again(at: int, text: bytes, error: orjson.JSONDecodeError, faults: dict[int, RowError | None]) -> Any:
+    """The value of a text that orjson refuses, or why there is none; a blank line is no fault."""
     if not text.strip():
-        return None
-    if "depth limit" in str(error):
-        return RowError("too_deep", "nested deeper than 254 levels")
-    try:
-        exact(text)
-    except RowError as found:
-        return found
-    return RowError("bad_json", error.msg)
+        faults[at] = None
+    elif "depth limit" in str(error):
+        faults[at] = RowError("too_deep", f"nested deeper than {DEEPEST} levels")
+    else:
+        try:
+            return exact(text)
+        except RowError as found:
+            faults[at] = found
+    return None
 
 
 def _keys(value: dict[str, Any]) -> int:

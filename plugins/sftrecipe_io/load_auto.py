@@ -148,7 +148,8 @@ class Auto(Load):
 
     def _sources(self) -> list[Source]:
         try:
-            return resolve(self.params)
+            # attributes, not params: the interpreter has made their paths absolute
+            return resolve({name: getattr(self, name) for name in self.params})
         except ValueError as error:
             raise StepError(str(error), code="R614") from error
 

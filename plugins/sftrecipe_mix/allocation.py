@@ -2,9 +2,10 @@
 
 Input: weights w_s > 0, a total N, caps c_s (None: no cap). Output: n_s with sum(n_s) = N exactly.
 
-1. Water-filling. The quota of an open part is q_s = R * w_s / sum(w of open parts), where R is what the closed parts leave. Every part
-   with q_s >= c_s is closed at c_s; the rest share again, until no quota passes its cap.
-2. Largest remainder. Open parts get floor(q_s); the units still missing go to the largest fractional parts, ties to the smaller name.
+1. Water-filling. The quota of an open part is q_s = R * w_s / sum(w of open parts), where R is what the closed parts
+   leave. Every part with q_s >= c_s is closed at c_s; the rest share again, until no quota passes its cap.
+2. Largest remainder. Open parts get floor(q_s); the units still missing go to the largest fractional parts, ties to the
+   smaller name.
 
 So |n_s - q_s| < 1 for every open part, and n_s <= c_s everywhere: a cap is whole, hence ceil(q_s) <= c_s.
 Arithmetic is exact (fractions), so shares such as 1/3 cannot drift. Cost: O(k^2) for k parts.
@@ -19,7 +20,9 @@ from math import floor
 __all__ = ["allocate", "largest_total"]
 
 
-def allocate(weights: Mapping[str, Fraction], total: int, caps: Mapping[str, int | None] | None = None) -> dict[str, int]:
+def allocate(
+    weights: Mapping[str, Fraction], total: int, caps: Mapping[str, int | None] | None = None
+) -> dict[str, int]:
     """`total` units over the parts. Raises ValueError when all caps together hold less than `total`."""
     limits = {name: (caps or {}).get(name) for name in weights}
     bounded = [cap for cap in limits.values() if cap is not None]

@@ -1,4 +1,5 @@
-"""What a recipe asks of a part, read and checked: `{rows: 240, repeat: 10}`, `{fraction: 1/256}`, `{tokens: 2000000}`, `{weight: 3}`."""
+"""What a recipe asks of a part, read and checked: `{rows: 240, repeat: 10}`, `{fraction: 1/256}`, `{tokens: 2000000}`,
+`{weight: 3}`."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ __all__ = ["KINDS", "Part", "problems", "read_parts"]
 
 KINDS = ("rows", "fraction", "tokens", "weight")
 _KEYS = (*KINDS, "repeat")
+_EXAMPLES = "`{rows: 1000}`, `{fraction: 0.5}`, `{tokens: 2000000}`, `{weight: 3}` or `{repeat: 2}`"
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def problems(parts: Mapping[str, Any], where: str = "parts") -> Iterator[str]:
     for name, given in parts.items():
         at = f"`{where}.{name}`"
         if not isinstance(given, Mapping):
-            yield f"{at} is {given!r}: write `{{rows: 1000}}`, `{{fraction: 0.5}}`, `{{tokens: 2000000}}`, `{{weight: 3}}` or `{{repeat: 2}}`"
+            yield f"{at} is {given!r}: write {_EXAMPLES}"
             continue
         yield from _key_problems(at, given)
         yield from _value_problems(at, given)
@@ -58,7 +60,8 @@ def _key_problems(at: str, given: Mapping[str, Any]) -> Iterator[str]:
     if not main and "repeat" not in given and not unknown:
         yield f"{at} says no amount: write one of {', '.join(f'`{k}`' for k in _KEYS)}"
     if "weight" in given and "repeat" in given:
-        yield f"{at} has `weight` and `repeat`: a weight says how many rows the part gives; let rows come again with `on_short: repeat`"
+        why = "a weight says how many rows the part gives; let rows come again with `on_short: repeat`"
+        yield f"{at} has `weight` and `repeat`: {why}"
 
 
 def _value_problems(at: str, given: Mapping[str, Any]) -> Iterator[str]:
@@ -67,9 +70,11 @@ def _value_problems(at: str, given: Mapping[str, Any]) -> Iterator[str]:
         if value is None:
             yield f"{at}: `{key}: {given[key]}` is no number"
         elif key in ("rows", "tokens", "repeat") and value.denominator != 1:
-            yield f"{at}: `{key}: {given[key]}` is no whole number" + (" (a share is a `fraction`)" if key == "rows" else "")
+            yield f"{at}: `{key}: {given[key]}` is no whole number" + (
+                " (a share is a `fraction`)" if key == "rows" else ""
+            )
         elif value <= 0:
-            yield f"{at}: `{key}: {given[key]}` must be above 0 (leave a part out by not naming it, with `unlisted: drop`)"
+            yield f"{at}: `{key}: {given[key]}` must be above 0 (to leave a part out, do not name it: `unlisted: drop`)"
 
 
 def _read(name: str, given: Mapping[str, Any]) -> Part:
@@ -81,7 +86,8 @@ def _read(name: str, given: Mapping[str, Any]) -> Part:
 
 
 def _exact(value: Any) -> Fraction | None:
-    """A number as it was written: `1/256`, `2%`, 0.1 (one tenth, not its nearest binary fraction). None for anything else."""
+    """A number as it was written: `1/256`, `2%`, 0.1 (one tenth, not its nearest binary fraction). None for anything
+    else."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     text = (str(Decimal(repr(value))) if isinstance(value, float) else str(value)).strip()

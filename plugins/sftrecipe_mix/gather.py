@@ -45,7 +45,10 @@ def gather(inputs: Mapping[str, Dataset], by: str | None, tokens: pl.Expr | None
         part = _text(frame[by], by) if by else pl.Series([name], dtype=pl.String).new_from_index(0, frame.height)
         frames.append(
             frame.select(
-                pl.lit(name).alias("input"), pl.int_range(frame.height, dtype=pl.Int64).alias("row"), "id", part.alias("part")
+                pl.lit(name).alias("input"),
+                pl.int_range(frame.height, dtype=pl.Int64).alias("row"),
+                "id",
+                part.alias("part"),
             )
         )
         if tokens is not None:
@@ -70,7 +73,9 @@ def _counts(column: pl.Series, name: str) -> NDArray[np.int64]:
         raise StepError(f"`tokens` is {column.dtype} in input `{name}`: give a number of tokens a row")
     missing = column.null_count() + int((column.cast(pl.Float64) < 0).sum())
     if missing:
-        raise StepError(f"{missing:,} rows of input `{name}` have no token count, or a negative one", help="filter them first")
+        raise StepError(
+            f"{missing:,} rows of input `{name}` have no token count, or a negative one", help="filter them first"
+        )
     return column.cast(pl.Int64).to_numpy()
 
 
@@ -104,7 +109,8 @@ def _some(names: Sequence[str]) -> str:
 
 
 def arrange(gathered: Gathered, drawn: Sequence[Drawn], seed: int, shuffle: bool) -> pl.DataFrame:
-    """`input`, `row` of all that was drawn: in an order from hash(seed, id, copy), or in input order, the copies of a row side by side."""
+    """`input`, `row` of all that was drawn: in an order from hash(seed, id, copy), or in input order, the copies of a
+    row side by side."""
     rows = np.concatenate([d.rows for d in drawn])
     copies = np.concatenate([d.copies for d in drawn])
     by_row = np.lexsort((copies, rows))  # ties of the hash (one id in two inputs) go to the earlier row

@@ -1,7 +1,8 @@
 """`mix.parts`: several inputs, or one input by a column, to one output with exact shares.
 
-Counts follow Hamilton's largest remainder (`allocation`), rows are prefixes of hash order (`pool`), the output is shuffled by
-hash(seed, id, copy): nothing depends on shards, and nothing is sampled with noise. Held in memory: ids and the columns named.
+Counts follow Hamilton's largest remainder (`allocation`), rows are prefixes of hash order (`pool`), the output is
+shuffled by hash(seed, id, copy): nothing depends on shards, and nothing is sampled with noise. Held in memory: ids and
+the columns named.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ __all__ = ["Parts"]
 class Parts(Mix):
     """Mix parts in exact amounts.
 
-    A part says one of `rows` (how many), `fraction` (of its rows; 1/256, 2% and 0.5 are exact), `tokens` (a budget; the row that would
-    cross it stays out) and `weight` (its share of `total`), and may say `repeat` (write each row drawn so often; alone: all rows).
-    `{rows: 240, repeat: 10}` writes 2,400 rows. Which rows: the first in the order of hash(seed, id), so larger samples contain smaller.
+    A part says one of `rows` (how many), `fraction` (of its rows; 1/256, 2% and 0.5 are exact), `tokens` (a budget; the
+    row that would cross it stays out) and `weight` (its share of `total`), and may say `repeat` (write each row drawn
+    so often; alone: all rows). `{rows: 240, repeat: 10}` writes 2,400 rows. Which rows: the first in the order of
+    hash(seed, id), so larger samples contain smaller.
 
-    With `by`, parts are the values of that column, over all inputs; without, they are the inputs. Without `parts` the inputs are
-    concatenated in order. Asked and realised amounts are in the artefact `shares`.
+    With `by`, parts are the values of that column, over all inputs; without, they are the inputs. Without `parts` the
+    inputs are concatenated in order. Asked and realised amounts are in the artefact `shares`.
     """
 
     version: ClassVar[int] = 1
@@ -41,16 +43,24 @@ class Parts(Mix):
         None, positional=True, doc="Part -> {rows | fraction | tokens | weight: amount, repeat: times}."
     )
     total: int | None = Param(
-        None, ge=1, doc="Rows (or tokens, by `unit`) of the whole mix, shared by the parts with a weight. Default: the most without repeats."
+        None,
+        ge=1,
+        doc="Rows (or tokens, by `unit`) of the mix; the parts with a weight share it. Default: the most without repeats.",
     )
     unit: Literal["rows", "tokens"] = Param("rows", doc="What `fraction`, `weight` and `total` count.")
-    tokens: Expr | None = Param(None, doc="How many tokens a row has. Default: the column `tokens`, if some amount is in tokens.")
+    tokens: Expr | None = Param(
+        None, doc="How many tokens a row has. Default: the column `tokens`, if some amount is in tokens."
+    )
     on_short: Literal["error", "repeat", "all"] = Param(
         "error", doc="When a part has less than is asked: stop, use rows again, or take all there is."
     )
     max_repeat: int | None = Param(None, ge=1, doc="Most copies of one row.")
-    shuffle: bool | None = Param(None, doc="Output in seeded order. Default: yes with `parts`, no without (inputs one after the other).")
-    unlisted: Literal["error", "drop", "keep"] = Param("error", doc="Rows that no part names: an error, left out, or all taken.")
+    shuffle: bool | None = Param(
+        None, doc="Output in seeded order. Default: yes with `parts`, no without (inputs one after the other)."
+    )
+    unlisted: Literal["error", "drop", "keep"] = Param(
+        "error", doc="Rows that no part names: an error, left out, or all taken."
+    )
 
     def flow(self, columns: Mapping[str, str]) -> Flow:
         flow = super().flow(columns)
@@ -62,11 +72,14 @@ class Parts(Mix):
             yield from problems(self.parts)
             yield from weight_problems(self.parts, self.total, self.max_repeat)
         elif self.by or self.total:
-            yield f"`{'by' if self.by else 'total'}` is given and no `parts`: name the parts, for example `parts: {{flan: {{rows: 1000}}}}`"
+            given = "by" if self.by else "total"
+            yield f"`{given}` is given and no `parts`: name them, for example `parts: {{flan: {{rows: 1000}}}}`"
 
     def allot(self, inputs: Mapping[str, Dataset]) -> pl.DataFrame:
         parts = read_parts(self.parts) if self.parts is not None else [_whole(name) for name in inputs]
-        gathered = gather(inputs, self.by if self.parts is not None else None, count_of(self.tokens, self.parts or {}, self.unit))
+        gathered = gather(
+            inputs, self.by if self.parts is not None else None, count_of(self.tokens, self.parts or {}, self.unit)
+        )
         if self.parts is not None:
             parts += [_whole(name) for name in match(gathered.names, [p.name for p in parts], self.by, self.unlisted)]
         else:
@@ -107,7 +120,9 @@ def warn_shared(operator: Mix, frame: pl.DataFrame) -> None:
     twice = frame.height - frame["id"].n_unique()
     if twice:
         names = frame.filter(pl.col("id").is_duplicated())["input"].unique(maintain_order=True).to_list()
-        operator.context.log.warning("%d rows are in several inputs (%s): is one of them given twice?", twice, ", ".join(names))
+        operator.context.log.warning(
+            "%d rows are in several inputs (%s): is one of them given twice?", twice, ", ".join(names)
+        )
 
 
 def _whole(name: str) -> Part:

@@ -1,10 +1,12 @@
 """The rows that a mix may take from, and what each part draws of them.
 
-A pool numbers all rows of all inputs 0..N-1. `ranked[part]` lists a part's rows in hash order, hash(seed, row id); a sample is a prefix
-of it, so a larger sample contains the smaller and an edit upstream re-rolls no draw. A part that asks for more than it has takes whole
-copies of its rows and then the first rows of the order once more: copies of two rows of a part differ by at most one.
+A pool numbers all rows of all inputs 0..N-1. `ranked[part]` lists a part's rows in hash order, hash(seed, row id); a
+sample is a prefix of it, so a larger sample contains the smaller and an edit upstream re-rolls no draw. A part that
+asks for more than it has takes whole copies of its rows and then the first rows of the order once more: copies of two
+rows of a part differ by at most one.
 
-A token budget takes rows in hash order while they fit; the row that would cross it is left out, and so is everything behind it.
+A token budget takes rows in hash order while they fit; the row that would cross it is left out, and so is everything
+behind it.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ class Policy:
 
 @dataclass(frozen=True)
 class Pool:
-    """Rows of each part in hash order; `tokens` [N] counts the tokens of every row, if some part is measured in them."""
+    """Rows of each part in hash order; `tokens` [N] counts the tokens of every row, if some part is measured in
+    them."""
 
     ranked: Mapping[str, Rows]
     tokens: NDArray[np.int64] | None = None
@@ -55,7 +58,9 @@ class Pool:
     def counts(self, rows: Rows) -> NDArray[np.int64]:
         """Tokens of these rows."""
         if self.tokens is None:
-            raise StepError("this mix counts tokens and no column says how many a row has", help="give `tokens: COLUMN`")
+            raise StepError(
+                "this mix counts tokens and no column says how many a row has", help="give `tokens: COLUMN`"
+            )
         return self.tokens[rows]
 
 
@@ -107,12 +112,7 @@ def _weighted(pool: Pool, parts: Sequence[Part], policy: Policy, spent: int) -> 
     have = {p.name: pool.size(p.name, policy.unit) for p in parts}
     total = largest_total(weights, have) if policy.total is None else policy.total - spent
     if total <= 0:
-        raise StepError(
-            f"nothing is left for the parts with a weight: total {policy.total:,}, the other parts take {spent:,} {policy.unit}"
-            if policy.total is not None
-            else f"without `total` these weights share nothing: the smallest part is too small ({_listed(have)})",
-            help="raise `total`",
-        )
+        raise _nothing_left(policy, spent, have)
     if policy.on_short == "error":
         wanted = allocate(weights, total)
         for part in parts:
@@ -128,7 +128,7 @@ def _weighted(pool: Pool, parts: Sequence[Part], policy: Policy, spent: int) -> 
             counts = allocate(weights, total, caps)
         except ValueError as error:
             raise StepError(
-                f"the parts with a weight cannot fill the total, each row used at most {again} times: {error} {policy.unit}",
+                f"the parts with a weight cannot fill the total, each row {again} times at most: {error} {policy.unit}",
                 help="raise `max_repeat`, lower `total`, or write `on_short: all`",
             ) from error
     return {p.name: _take(pool, p, counts[p.name], policy.unit, policy) for p in parts}
@@ -148,7 +148,8 @@ def _take(pool: Pool, part: Part, amount: int, unit: str, policy: Policy) -> Dra
     most = whole + (rest > 0)
     if policy.max_repeat is not None and most > policy.max_repeat:
         raise StepError(
-            f"part `{part.name}` asks for {amount:,} {unit} of {have:,}: {most} copies of some rows, `max_repeat` is {policy.max_repeat}",
+            f"part `{part.name}` asks for {amount:,} {unit} of {have:,}: "
+            f"{most} copies of some rows, `max_repeat` is {policy.max_repeat}",
             help="raise `max_repeat`, ask for less, or write `on_short: all`",
         )
     rows = np.concatenate([np.tile(ranked, whole), ranked[:rest]])
@@ -156,12 +157,18 @@ def _take(pool: Pool, part: Part, amount: int, unit: str, policy: Policy) -> Dra
     return Drawn(part, rows, copies)
 
 
+def _nothing_left(policy: Policy, spent: int, have: Mapping[str, int]) -> StepError:
+    if policy.total is None:
+        sizes = ", ".join(f"{name} {size:,}" for name, size in have.items())
+        return StepError(f"these weights share nothing without repeats: {sizes} {policy.unit}", help="give a `total`")
+    text = (
+        f"nothing is left for the parts with a weight: total {policy.total:,}, the others take {spent:,} {policy.unit}"
+    )
+    return StepError(text, help="raise `total`")
+
+
 def _short(part: Part, asked: int, have: int, unit: str) -> StepError:
     return StepError(
         f"part `{part.name}` asks for {asked:,} {unit}, it has {have:,}",
         help="take what there is (`on_short: all`), use rows again (`on_short: repeat`), or ask for less",
     )
-
-
-def _listed(sizes: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {size:,}" for name, size in sizes.items())

@@ -1,8 +1,9 @@
 """`mix.stages`: a mix for each stage of a training run, in one output with a `stage` column.
 
-Every stage draws its parts as `mix.parts` does, from one hash order of all rows. So a stage that takes 1/256 of a part takes a subset of
-what a stage with 1/4 takes, and dual-stage mixing (Dong et al. 2023: all special data first, then general data with a fraction k of
-the special) is nested in k. A row may be in several stages; no stage takes rows from another.
+Every stage draws its parts as `mix.parts` does, from one hash order of all rows. So a stage that takes 1/256 of a part
+takes a subset of what a stage with 1/4 takes, and dual-stage mixing (Dong et al. 2023: all special data first, then
+general data with a fraction k of the special) is nested in k. A row may be in several stages; no stage takes rows from
+another.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ __all__ = ["Stages"]
 class Stages(Mix):
     """Mix for several stages; writes `stage`.
 
-    Stages come out in the order written, each shuffled by itself. A part of a stage says the same as a part of `mix.parts`
-    (`rows`, `fraction`, `tokens` or `weight`, and `repeat`). Asked and realised amounts are in the artefact `shares`.
+    Stages come out in the order written, each shuffled by itself. A part of a stage says the same as a part of
+    `mix.parts` (`rows`, `fraction`, `tokens` or `weight`, and `repeat`). Asked and realised amounts are in the artefact
+    `shares`.
     """
 
     version: ClassVar[int] = 1
@@ -38,15 +40,21 @@ class Stages(Mix):
         positional=True, doc="Stage -> part -> {rows | fraction | tokens | weight: amount, repeat: times}."
     )
     by: Column | None = Param(None, doc="Column whose values are the parts; left out, the inputs are the parts.")
-    total: int | None = Param(None, ge=1, doc="Rows (or tokens, by `unit`) of each stage, shared by its parts with a weight.")
+    total: int | None = Param(
+        None, ge=1, doc="Rows (or tokens, by `unit`) of each stage, shared by its parts with a weight."
+    )
     unit: Literal["rows", "tokens"] = Param("rows", doc="What `fraction`, `weight` and `total` count.")
-    tokens: Expr | None = Param(None, doc="How many tokens a row has. Default: the column `tokens`, if some amount is in tokens.")
+    tokens: Expr | None = Param(
+        None, doc="How many tokens a row has. Default: the column `tokens`, if some amount is in tokens."
+    )
     on_short: Literal["error", "repeat", "all"] = Param(
         "error", doc="When a part has less than is asked: stop, use rows again, or take all there is."
     )
     max_repeat: int | None = Param(None, ge=1, doc="Most copies of one row within a stage.")
     shuffle: bool = Param(True, doc="Each stage in seeded order; otherwise in input order.")
-    unlisted: Literal["error", "drop"] = Param("error", doc="Rows that no part of any stage names: an error, or left out.")
+    unlisted: Literal["error", "drop"] = Param(
+        "error", doc="Rows that no part of any stage names: an error, or left out."
+    )
 
     def flow(self, columns: Mapping[str, str]) -> Flow:
         flow = super().flow(columns)
@@ -62,7 +70,13 @@ class Stages(Mix):
                 yield from problems(parts, f"stages.{stage}")
             else:
                 yield f"`stages.{stage}` is {parts!r}: write its parts, for example `{{math: {{fraction: 1}}}}`"
-        weighted = [p for parts in self.stages.values() if isinstance(parts, Mapping) for p in parts.values() if isinstance(p, Mapping)]
+        weighted = [
+            p
+            for parts in self.stages.values()
+            if isinstance(parts, Mapping)
+            for p in parts.values()
+            if isinstance(p, Mapping)
+        ]
         if self.total is not None and not any("weight" in part for part in weighted):
             yield "`total` is shared by the parts with a `weight`, and none has one"
 
@@ -79,7 +93,9 @@ class Stages(Mix):
     def _stage(self, gathered: Gathered, stage: str, named: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
         """The rows of one stage, and what was asked of it."""
         pool = gathered.pool(named, self.context.seed)
-        drawn = draw(pool, read_parts(self.stages[stage]), Policy(self.on_short, self.max_repeat, self.unit, self.total))
+        drawn = draw(
+            pool, read_parts(self.stages[stage]), Policy(self.on_short, self.max_repeat, self.unit, self.total)
+        )
         rows = arrange(gathered, drawn, self.context.seed, self.shuffle)
         table = shares(gathered, drawn, {name: len(ranked) for name, ranked in pool.ranked.items()})
         return rows.with_columns(stage=pl.lit(stage)), table.select(pl.lit(stage).alias("stage"), pl.all())

@@ -1,18 +1,20 @@
 """Best-fit-decreasing over a histogram of lengths, and lower bounds on the number of packs.
 
-Best-fit-decreasing: items by falling length; each goes into the open pack with the least room that still holds it, else into a new one.
-On whole groups it gives the same packs as item by item. Let r be the least room >= l among the open packs, and q = r div l. An item of
-length l put into a pack with room r leaves r - l, which is below l or the one smallest room that still fits: so the pack takes q items in
-a row, and then the next pack with room r takes q. Packs of one room are interchangeable, so n of them are filled at once; each step uses
-up a length or a group. That is SPFHP's idea (Krell et al. 2021, arXiv 2107.02027) made exact for best fit.
+Best-fit-decreasing: items by falling length; each goes into the open pack with the least room that still holds it, else
+into a new one. On whole groups it gives the same packs as item by item. Let r be the least room >= l among the open
+packs, and q = r div l. An item of length l put into a pack with room r leaves r - l, which is below l or the one
+smallest room that still fits: so the pack takes q items in a row, and then the next pack with room r takes q. Packs of
+one room are interchangeable, so n of them are filled at once; each step uses up a length or a group. That is SPFHP's
+idea (Krell et al. 2021, arXiv 2107.02027) made exact for best fit.
 
-With `max_members` a pack closes when it has so many items; groups then hold packs of one room and one number of members.
+With `max_members` a pack closes when it has so many items; groups then hold packs of one room and one number of
+members.
 
-Shapes: lengths int [N], all in 1..capacity. Cost: O(N + steps), steps about 2.5 per length that occurs and nearly independent of N;
-memory 24 bytes an item.
+Shapes: lengths int [N], all in 1..capacity. Cost: O(N + steps), steps about 2.5 per length that occurs and nearly
+independent of N; memory 24 bytes an item.
 
-Bounds: volume, ceil(sum l / L); and Martello and Toth's L2 (1990): for every k <= L/2, items above L-k need a pack each, so do those above
-L/2, and items in k..L/2 need what the room left beside the second kind cannot hold.
+Bounds: volume, ceil(sum l / L); and Martello and Toth's L2 (1990): for every k <= L/2, items above L-k need a pack
+each, so do those above L/2, and items in k..L/2 need what the room left beside the second kind cannot hold.
 """
 
 from __future__ import annotations
@@ -51,7 +53,9 @@ class Packs:
         return np.add.reduceat(lengths[self.items], self.offsets[:-1]) if self.count else np.zeros(0, dtype=np.int64)
 
 
-def best_fit_decreasing(lengths: Ints, capacity: int, max_members: int | None = None, keys: NDArray[np.uint64] | None = None) -> Packs:
+def best_fit_decreasing(
+    lengths: Ints, capacity: int, max_members: int | None = None, keys: NDArray[np.uint64] | None = None
+) -> Packs:
     """The packs of all items. Items of one length are taken in the order of `keys`, or of their numbers."""
     order = _by_length(lengths, capacity, keys)
     steps = _steps(np.bincount(lengths, minlength=1), capacity, max_members or len(lengths) or 1)
@@ -61,7 +65,8 @@ def best_fit_decreasing(lengths: Ints, capacity: int, max_members: int | None = 
 def _by_length(lengths: Ints, capacity: int, keys: NDArray[np.uint64] | None) -> Ints:
     """Item numbers by falling length, equal lengths by key, equal keys by number.
 
-    One sort of 64-bit words: length, as much of the key as there is room for, number. Three times as fast as an argsort.
+    One sort of 64-bit words: length, as much of the key as there is room for, number. Three times as fast as an
+    argsort.
     """
     length_bits = int(capacity).bit_length()
     number_bits = max(1, (len(lengths) - 1).bit_length())
@@ -148,9 +153,8 @@ def _steps(histogram: Ints, capacity: int, cap: int) -> _Steps:
 
 def _spread(order: Ints, steps: _Steps) -> Packs:
     """Items to their packs: item j of a step goes to pack first + j div each, behind what the pack has."""
-    first, bins, each, slot = (np.array(v, dtype=np.int64) for v in (steps.first, steps.bins, steps.each, steps.slot))
     members = np.zeros(steps.packs, dtype=np.int64)
-    ends = np.cumsum(bins * each)
+    ends = np.cumsum(np.array(steps.bins, dtype=np.int64) * np.array(steps.each, dtype=np.int64))
     for f, b, e in zip(steps.first, steps.bins, steps.each, strict=True):
         members[f : f + b] += e
     offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(members)])

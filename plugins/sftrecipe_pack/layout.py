@@ -1,4 +1,5 @@
-"""What trainers and attention kernels derive from `seq_lengths`: pure functions, one packed sequence (or several end to end) at a time.
+"""What trainers and attention kernels derive from `seq_lengths`: pure functions, one packed sequence (or several end to
+end) at a time.
 
     seq_lengths    3 1 2
     position_ids   0 1 2 0 0 1            restart with every document
@@ -6,8 +7,8 @@
     cu_seqlens     0 3 4 6                int32, for FlashAttention's varlen kernels
     starts         0 3 4                  where labels are -100
 
-Packed documents stay apart only if the trainer is told so. With transformers 5.23, position_ids do that only without an attention mask and
-without a cache (`use_cache=False`); an all-ones mask undoes it.
+Packed documents stay apart only if the trainer is told so. With transformers 5.23, position_ids do that only without an
+attention mask and without a cache (`use_cache=False`); an all-ones mask undoes it.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ def document_ids(lengths: Lengths) -> NDArray[np.int32]:
 
 
 def boundary_labels(labels: Sequence[int] | NDArray[np.integer], lengths: Lengths) -> NDArray[np.int32]:
-    """The labels with -100 at the start of every document: nothing is trained to foretell the next one. Raises ValueError on misfit."""
+    """The labels with -100 at the start of every document: nothing is trained to foretell the next one. Raises
+    ValueError on misfit."""
     made = np.array(labels, dtype=np.int32)
     if len(made) != int(np.sum(np.asarray(lengths, dtype=np.int64))):
         raise ValueError(f"{len(made)} labels, documents of {int(np.sum(lengths))} tokens")

@@ -1,7 +1,7 @@
 """`pack.next_fit`: rows in their order, a new sequence whenever the next row does not fit.
 
-Keeps a curriculum: rows that stand together are packed together. About 13 % more sequences than best fit on log-normal lengths
-(the research's figure: 0.87 filled at capacity 4096). Cost: one search a pack.
+Keeps a curriculum: rows that stand together are packed together. About 13 % more sequences than best fit on log-normal
+lengths (the research's figure: 0.87 filled at capacity 4096). Cost: one search a pack.
 """
 
 from __future__ import annotations

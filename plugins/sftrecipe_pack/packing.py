@@ -1,4 +1,5 @@
-"""What all pack operators share: tokens of a row, rows too long, groups that must not mix, the plan as a table, and its figures."""
+"""What all pack operators share: tokens of a row, rows too long, groups that must not mix, the plan as a table, and its
+figures."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sftrecipe import Column, Dataset, Flow, Pack, Param, RowError, Rows, StepError, Tokenizer
-from sftrecipe.chat import Turns, chat_template, token_columns, tokenise, turns
+from sftrecipe.chat import Turns, chat_template, turns
+from sftrecipe.chat_tokens import token_columns, tokenise
 from sftrecipe.draws import hashes, order, remix
 from sftrecipe_pack.histogram import Packs, lower_bound_l2, lower_bound_volume
 
@@ -28,13 +30,18 @@ class Packing(Pack):
 
     length: int = Param(ge=2, positional=True, doc="Capacity of a sequence in tokens.")
     overlong: Literal["error", "drop", "truncate", "split"] = Param(
-        "error", doc="Rows longer than that: stop, leave them out (code `overlong`), keep their head, or cut them into several."
+        "error",
+        doc="Rows longer than that: stop, leave them out (code `overlong`), keep their head, or cut them into several.",
     )
     max_members: int | None = Param(None, ge=1, doc="Most rows in one sequence.")
-    by: Column | None = Param(None, doc="Rows with different values of this column never share a sequence; a column `stage` is always respected.")
+    by: Column | None = Param(
+        None,
+        doc="Rows with different values of this column never share a sequence; a column `stage` is always respected.",
+    )
     shuffle: bool = Param(True, doc="Seeded order of rows of one length and of the sequences.")
     tokenizer: Tokenizer | None = Param(
-        None, doc="Makes tokens of `messages` where a row has no `input_ids`: by its own chat template, or chatml; answers are trained."
+        None,
+        doc="Makes tokens of `messages` where a row has no `input_ids`: by its own chat template or chatml, answers trained.",
     )
 
     def flow(self, columns: Mapping[str, str]) -> Flow:
@@ -61,7 +68,9 @@ class Packing(Pack):
             return {name: given[name] for name in ("input_ids", "labels")}
         made = self._made(rows.frame.filter(lacking))
         at = (lacking.cast(pl.UInt32).cum_sum().cast(pl.Int64) - 1).clip(0)  # the number of each lacking row among them
-        return {name: pl.select(pl.when(lacking).then(made[name][at]).otherwise(given[name])).to_series() for name in given}
+        return {
+            name: pl.select(pl.when(lacking).then(made[name][at]).otherwise(given[name])).to_series() for name in given
+        }
 
     def _made(self, frame: pl.DataFrame) -> Mapping[str, pl.Series]:
         tokenizer, template = self.tokenizer, self._template
@@ -99,8 +108,17 @@ class Packing(Pack):
             plans.append(pl.DataFrame({"pack": pack, "row": row[at], "start": start[at], "stop": stop[at]}))
             facts.append(_figures((stop - start)[members], made, self.length))
             first += made.count
-        out = pl.DataFrame({"row": np.flatnonzero(dropped), "code": [_CODES[c] for c in dropped[dropped > 0].tolist()]}, schema_overrides={"code": pl.String})
-        gone = out.select(pl.lit(-1, dtype=pl.Int64).alias("pack"), pl.col("row").cast(pl.Int64), start=pl.lit(0, dtype=pl.Int64), stop=pl.lit(0, dtype=pl.Int64), code="code")
+        out = pl.DataFrame(
+            {"row": np.flatnonzero(dropped), "code": [_CODES[c] for c in dropped[dropped > 0].tolist()]},
+            schema_overrides={"code": pl.String},
+        )
+        gone = out.select(
+            pl.lit(-1, dtype=pl.Int64).alias("pack"),
+            pl.col("row").cast(pl.Int64),
+            start=pl.lit(0, dtype=pl.Int64),
+            stop=pl.lit(0, dtype=pl.Int64),
+            code="code",
+        )
         self.artefacts = {"packing": _facts(sizes, self.length, self.overlong, dropped, facts)}
         return pl.concat([*(p.with_columns(code=pl.lit(None, dtype=pl.String)) for p in plans), gone])
 
@@ -116,7 +134,9 @@ def _given(rows: Rows) -> Mapping[str, pl.Series]:
         return {"input_ids": none, "labels": none.alias("labels")}
     ids = rows["input_ids"].cast(kind)
     labels = rows["labels"].cast(kind) if "labels" in rows else ids.alias("labels")
-    frame = pl.DataFrame({"id": rows["id"], "a": ids, "b": labels}).with_columns(b=pl.when(pl.col("a").is_null()).then(None).otherwise("b"))
+    frame = pl.DataFrame({"id": rows["id"], "a": ids, "b": labels}).with_columns(
+        b=pl.when(pl.col("a").is_null()).then(None).otherwise("b")
+    )
     wrong = frame.filter(pl.col("a").is_not_null() & (pl.col("b").list.len().fill_null(-1) != pl.col("a").list.len()))
     if wrong.height:
         raise StepError(
@@ -127,14 +147,15 @@ def _given(rows: Rows) -> Mapping[str, pl.Series]:
 
 
 def pieces(sizes: Ints, capacity: int, overlong: str) -> tuple[Ints, Ints, Ints, NDArray[np.int8]]:
-    """(row, start, stop) of what is packed, and per row 0 (packed), 1 (too long) or 2 (no tokens). Raises StepError for `error`."""
+    """(row, start, stop) of what is packed, and per row 0 (packed), 1 (too long) or 2 (no tokens). Raises StepError for
+    `error`."""
     over = sizes > capacity
     dropped = np.where(sizes == 0, 2, np.where(over & (overlong == "drop"), 1, 0)).astype(np.int8)
     if over.any() and overlong == "error":
         beyond = int((sizes[over] - capacity).sum())
         raise StepError(
-            f"{int(over.sum()):,} of {len(sizes):,} rows are longer than {capacity:,} tokens: the longest has {int(sizes.max()):,}, "
-            f"{beyond:,} tokens are beyond",
+            f"{int(over.sum()):,} of {len(sizes):,} rows are longer than {capacity:,} tokens: "
+            f"the longest has {int(sizes.max()):,}, {beyond:,} tokens are beyond",
             help="write `overlong: truncate`, `split` or `drop`, raise `length`, or filter such rows above",
         )
     row = np.flatnonzero(dropped == 0)
@@ -179,7 +200,9 @@ def _figures(lengths: Ints, made: Packs, capacity: int) -> dict[str, int]:
     }
 
 
-def _facts(sizes: Ints, capacity: int, overlong: str, dropped: NDArray[np.int8], groups: Sequence[Mapping[str, int]]) -> dict[str, Any]:
+def _facts(
+    sizes: Ints, capacity: int, overlong: str, dropped: NDArray[np.int8], groups: Sequence[Mapping[str, int]]
+) -> dict[str, Any]:
     """The plan in numbers, summed over groups."""
     total = {key: sum(g[key] for g in groups) for key in ("packs", "members", "tokens", "volume", "l2")}
     over = sizes[sizes > capacity]
@@ -195,7 +218,9 @@ def _facts(sizes: Ints, capacity: int, overlong: str, dropped: NDArray[np.int8],
         "lower_bound": {"volume": total["volume"], "l2": total["l2"]},
         "truncated": what,
         "dropped": {"rows": int((dropped == 1).sum()), "tokens": int(sizes[dropped == 1].sum())},
-        "split": {"rows": count, "tokens": int(over.sum()), "pieces": int((-(-over // capacity)).sum())} if overlong == "split" else {"rows": 0, "tokens": 0, "pieces": 0},
+        "split": {"rows": count, "tokens": int(over.sum()), "pieces": int((-(-over // capacity)).sum())}
+        if overlong == "split"
+        else {"rows": 0, "tokens": 0, "pieces": 0},
         "no_tokens": int((dropped == 2).sum()),
         "max_members": max((g["max_members"] for g in groups), default=0),
         "mean_members": total["members"] / total["packs"] if total["packs"] else None,

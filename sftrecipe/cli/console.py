@@ -117,6 +117,11 @@ class Terminal:
             left = seconds / self._parts * max(0, self._of - self._parts) if self._parts else 0
             self._line(f"{name}: {self._rows:,} rows, {rate}, about {left:.0f} s left")
 
+    def within(self, name: str, done: int, of: int) -> None:
+        """A whole-data step came further."""
+        if self._bar is not None and of:
+            self._bar.update(self._task, total=of, completed=done)
+
     def step(self, node: Node, counts: Counts, cached: bool) -> None:
         """A step is done."""
         self.cached[node.id] = cached

@@ -10,11 +10,38 @@ from sftrecipe.errors import did_you_mean
 from sftrecipe.expressions.language import Argument, Function
 from sftrecipe.expressions.tree import Call, Literal, Node
 from sftrecipe.expressions.typed import (
-    ANY, BOOL, FIELDS, FLOAT, INT, TEXT, Typed, accepted, describe, item_of, list_of, one_list, refuse, type_of, unified, word_type,
-)  # fmt: skip
+    ANY,
+    BOOL,
+    FIELDS,
+    FLOAT,
+    INT,
+    TEXT,
+    Typed,
+    accepted,
+    describe,
+    item_of,
+    list_of,
+    one_list,
+    refuse,
+    type_of,
+    unified,
+    word_type,
+)
 from sftrecipe.types import Type
 
 __all__ = ["check_call"]
+
+_SHOWN = {
+    "text": "text",
+    "number": "a number",
+    "int": "a whole number",
+    "bool": "true or false",
+    "list": "a list",
+    "list[number]": "a list of numbers",
+    "list[bool]": "a list of truth values",
+    "list[text]": "a list of texts",
+    "messages": "a conversation (messages)",
+}
 
 
 class _Checker(Protocol):
@@ -28,7 +55,7 @@ class _Checker(Protocol):
 
 
 def check_call(checker: _Checker, node: Call) -> Typed:
-    """The call with the types of its arguments as the function takes them, each wrapped in `as` where it must be converted."""
+    """The call, its arguments as the function takes them: those of unknown type are wrapped in `as`."""
     function = _function(checker, node)
     parts = _arguments(checker, node, function)
     pairs = list(zip(parts, _declared(function, len(parts)), strict=True))
@@ -57,12 +84,12 @@ def check_call(checker: _Checker, node: Call) -> Typed:
 
 def _function(checker: _Checker, node: Call) -> Function:
     name = Node(node.start, node.start + len(node.name))
-    if node.name in checker.functions:
-        return checker.functions[node.name]
-    advice = did_you_mean(node.name, checker.functions) or "`sftrecipe explain functions` lists them"
-    if node.name in checker.known:
-        advice = f"`{node.name}` is a column: write it without brackets"
-    refuse("R521", f"there is no function `{node.name}`", name, advice)
+    if node.name not in checker.functions:
+        advice = did_you_mean(node.name, checker.functions) or "the manual lists the functions"
+        if node.name in checker.known:
+            advice = f"`{node.name}` is a column: write it without brackets"
+        refuse("R521", f"there is no function `{node.name}`", name, advice)
+    return checker.functions[node.name]
 
 
 def _arguments(checker: _Checker, node: Call, function: Function) -> list[Typed]:
@@ -155,7 +182,4 @@ def _cast(part: Typed, of: Type) -> Typed:
 
 
 def _words(accepts: str) -> str:
-    shown = {"text": "text", "number": "a number", "int": "a whole number", "bool": "true or false", "list": "a list",
-             "list[number]": "a list of numbers", "list[bool]": "a list of truth values", "list[text]": "a list of texts",
-             "messages": "a conversation (messages)"}  # fmt: skip
-    return " or ".join(shown.get(word, word) for word in accepts.split("|"))
+    return " or ".join(_SHOWN.get(word, word) for word in accepts.split("|"))

@@ -1,21 +1,50 @@
-"""Types and names: what an expression reads, what it gives, and everything that is wrong with it, before any row is seen."""
+"""Types and names: what an expression reads, what it gives, and all that is wrong with it, before any row is seen."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from sftrecipe.errors import did_you_mean
 from sftrecipe.expressions.calls import check_call
+from sftrecipe.expressions.comparing import check_compare
 from sftrecipe.expressions.language import Function
 from sftrecipe.expressions.parsing import parse
 from sftrecipe.expressions.tree import (
-    Arithmetic, Both, Call, Choose, Compare, Field, Items, Literal, Name, Negate, Node, Not, Tree,
-)  # fmt: skip
+    Arithmetic,
+    Both,
+    Call,
+    Choose,
+    Compare,
+    Field,
+    Items,
+    Literal,
+    Name,
+    Negate,
+    Node,
+    Not,
+    Tree,
+)
 from sftrecipe.expressions.typed import (
-    ANY, BOOL, FIELDS, FLOAT, INT, NULL, TEXT, Typed, comparison, describe, item_of, list_of, one_list, refuse, type_of, unified, word_type,
-)  # fmt: skip
+    ANY,
+    BOOL,
+    FIELDS,
+    FLOAT,
+    INT,
+    NULL,
+    TEXT,
+    Typed,
+    combined,
+    describe,
+    item_of,
+    list_of,
+    no_lists,
+    refuse,
+    type_of,
+    unified,
+    word_type,
+)
 from sftrecipe.types import Type
 
 __all__ = ["Checked", "Checker", "check"]
@@ -74,8 +103,9 @@ def _known(functions: Mapping[str, Function] | None) -> Mapping[str, Function]:
 
 def _whole(typed: Typed, want: str | None) -> None:
     node, kind = typed.node, typed.type.kind
-    if kind in FIELDS or (item_of(typed.type) or ANY).kind in FIELDS and typed.op != "column":
-        refuse("R514", f"a whole {kind} is no value", node, "take one of its fields: messages[0].content")
+    whole = (item_of(typed.type) or typed.type).kind
+    if whole in FIELDS and typed.op != "column":
+        refuse("R514", f"a whole {whole} is no value", node, "take one of its fields: messages[0].content")
     if want is None or kind in _WANTED[want]:
         return
     advice = ""
@@ -143,11 +173,11 @@ class Checker:
         if base.item.kind in FIELDS and isinstance(key, str):
             found = self._struct_field(node, base.item.kind, key)
             return Typed(node, "field", list_of(found) if base.over else found, (base,), key, base.over)
-        if base.item.kind in ("json", "any"):
-            return self._path(node, base, key)
-        shown = f"`{key}`" if isinstance(key, str) else f"item {key}"
-        advice = "a dot reaches into JSON, candidates and messages only"
-        refuse("R514", f"{describe(base.type)} has no {shown}", node, advice)
+        if base.item.kind not in ("json", "any"):
+            shown = f"`{key}`" if isinstance(key, str) else f"item {key}"
+            advice = "a dot reaches into JSON, candidates and messages only"
+            refuse("R514", f"{describe(base.type)} has no {shown}", node, advice)
+        return self._path(node, base, key)
 
     def _struct_field(self, node: Field, kind: str, key: str) -> Type:
         fields = FIELDS[kind]
@@ -206,13 +236,13 @@ class Checker:
         return Typed(node, "items", list_of(ANY), tuple(parts))
 
     def _not(self, node: Not) -> Typed:
-        return self._over(node, "not", [self._condition(self.node(node.operand))], lambda types: BOOL)
+        return combined(node, "not", [self._condition(self.node(node.operand))], lambda types: BOOL)
 
     def _negate(self, node: Negate) -> Typed:
-        return self._over(node, "negate", [self._number(self.node(node.operand))], _number_type)
+        return combined(node, "negate", [self._number(self.node(node.operand))], _number_type)
 
     def _both(self, node: Both) -> Typed:
-        return self._over(node, node.op, [self._condition(self.node(p)) for p in node.parts], lambda types: BOOL)
+        return combined(node, node.op, [self._condition(self.node(p)) for p in node.parts], lambda types: BOOL)
 
     def _condition(self, typed: Typed) -> Typed:
         if typed.item.kind not in ("bool", "any", "null"):
@@ -233,14 +263,14 @@ class Checker:
         left, right = self.node(node.left), self.node(node.right)
         kinds = [left.item, right.item]
         if node.op == "+" and any(t.is_text for t in kinds) and all(t.is_text or t == ANY for t in kinds):
-            return self._over(node, "join", [left, right], lambda types: TEXT)
+            return combined(node, "join", [left, right], lambda types: TEXT)
         texts = [p for p in (left, right) if p.item.is_text]
         if node.op == "+" and len(texts) == 1:
             refuse(
                 "R525", "text and number cannot be added", node, "put numbers into a template, or compare them apart"
             )
         rule: Callable[[Sequence[Type]], Type] = (lambda types: FLOAT) if node.op == "/" else _number_type
-        return self._over(node, "arithmetic", [self._number(left), self._number(right)], rule, node.op)
+        return combined(node, "arithmetic", [self._number(left), self._number(right)], rule, node.op)
 
     def _choose(self, node: Choose) -> Typed:
         condition = self._condition(self.node(node.condition))
@@ -253,107 +283,14 @@ class Checker:
                 node,
                 "give both sides one type",
             )
-        self._no_lists([p for p in (yes, no) if not p.over])
-        return self._over(node, "choose", [condition, yes, no], lambda types: of)
+        no_lists([p for p in (yes, no) if not p.over])
+        return combined(node, "choose", [condition, yes, no], lambda types: of)
 
     def _compare(self, node: Compare) -> Typed:
-        parts = [self.node(part) for part in node.operands]
-        steps = [self._step(op, *parts[at : at + 2]) for at, op in enumerate(node.ops)]
-        if len(steps) == 1:
-            return steps[0]
-        return self._over(node, "and", steps, lambda types: BOOL)
-
-    def _step(self, op: str, left: Typed, right: Typed) -> Typed:
-        node = Node(left.node.start, right.node.end)
-        for part in (left, right):
-            if part.type == NULL:
-                advice = "write is_null(x)" if op in ("==", "in") else "write not is_null(x)"
-                refuse("R527", "a comparison with null is never true", part.node, advice)
-        if op in ("in", "not in"):
-            return self._member(op, left, right, node)
-        self._no_lists([p for p in (left, right) if not p.over])
-        kind = comparison(left.item, right.item, op)
-        if not kind:
-            self._incomparable(op, left, right, node)
-        return self._over(node, "compare", [left, right], lambda types: BOOL, (op, kind))
-
-    def _incomparable(self, op: str, left: Typed, right: Typed, node: Node) -> NoReturn:
-        advice = ""
-        if {left.item.kind, right.item.kind} <= {"text", "json", "int", "float"}:
-            text = left if left.item.is_text else right
-            other = right if text is left else left
-            advice = "numbers have no quotes" if text.constant else "count it: words(x) or len(x)"
-            if op in ("==", "!=") and other.constant:
-                advice = f'text needs quotes: "{other.value}"'
-        elif "bool" in (left.item.kind, right.item.kind):
-            advice = "truth values are compared with == and != to truth values only"
-        refuse("R525", f"`{op}` cannot compare {describe(left.item)} with {describe(right.item)}", node, advice)
-
-    def _member(self, op: str, left: Typed, right: Typed, node: Node) -> Typed:
-        negated = op == "not in"
-        if right.op == "items" or (right.constant and right.type.kind == "list"):
-            items = [p.item for p in right.parts] if right.parts else [item_of(right.type) or ANY]
-            found = {comparison(left.item, item, "==") for item in items}
-            kind = "float" if found == {"int", "float"} else found.pop() if len(found) == 1 else ""
-            if not kind and not (right.constant and not right.value):
-                refuse("R525", f"{describe(left.item)} is never in this list", node, "keep to one type on both sides")
-            return self._over(
-                node, "member", [left, *(right.parts or [right])], lambda types: BOOL, ("equal", kind, negated)
-            )
-        if right.item == ANY and not right.over:
-            self._no_lists([left])
-            return self._over(node, "member", [left, right], lambda types: BOOL, ("unknown", "any", negated))
-        if right.over or right.type.kind == "list":
-            if left.over or left.type.kind == "list":
-                refuse(
-                    "R531",
-                    "a list in a list: one value is needed on the left",
-                    left.node,
-                    "any(x == ...) compares item by item",
-                )
-            kind = comparison(left.type, item_of(right.type) or ANY, "==")
-            if not kind:
-                refuse(
-                    "R525",
-                    f"{describe(left.type)} is never in {describe(right.type)}",
-                    node,
-                    "name a field: messages.role",
-                )
-            return Typed(node, "member", BOOL, (left, right), ("list", kind, negated))
-        if comparison(left.item, right.item, "==") != "text":
-            refuse(
-                "R525",
-                f"{describe(left.item)} is never in {describe(right.item)}",
-                node,
-                "`in` looks into lists and texts",
-            )
-        return self._over(node, "member", [left, right], lambda types: BOOL, ("text", "text", negated))
+        return check_compare(self, node)
 
     def _call(self, node: Call) -> Typed:
         return check_call(self, node)
-
-    def _no_lists(self, parts: Iterable[Typed]) -> None:
-        for part in parts:
-            if part.type.kind == "list" or part.op == "items":
-                refuse(
-                    "R531", "one value is needed here, not a list", part.node, "use x in [...], or any(...) over a list"
-                )
-
-    def _over(
-        self, node: Node, op: str, parts: Sequence[Typed], rule: Callable[[Sequence[Type]], Type], value: Any = None
-    ) -> Typed:
-        """A node over single values, or over the items of one list column if a part is."""
-        over = one_list(node, parts)
-        for part in parts:
-            if part.item.kind in FIELDS:
-                refuse(
-                    "R514",
-                    f"a whole {part.item.kind} is no value",
-                    part.node,
-                    "take one of its fields: candidates.score",
-                )
-        found = rule([p.item for p in parts])
-        return Typed(node, op, list_of(found) if over else found, tuple(parts), value, over)
 
 
 def _number_type(types: Sequence[Type]) -> Type:

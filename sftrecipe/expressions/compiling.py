@@ -1,12 +1,13 @@
 """The typed tree to one Polars expression that works row by row.
 
 Semantics, which `sftrecipe.expressions.evaluating` shares:
-- Null is an unknown value: what is computed from it is null. `and`, `or` follow Kleene (`false and null` is false), `a if null else b` is null.
-  `is_null`, `coalesce` and functions over a list look past nulls.
+- Null is an unknown value: what is computed from it is null. `and`, `or` follow Kleene (`false and null` is false),
+  `a if null else b` is null. `is_null`, `coalesce` and functions over a list look past nulls.
 - NaN is null, wherever it is read. Arithmetic that has no finite result (x / 0, overflow) is null.
 - Integers are exact up to 9 * 10^18; beyond, the result is null. `/` gives a float. `a % b` has the sign of b.
 - Texts compare by code point. `x in [...]` is a chain of `==`.
-- A value from JSON, or of a column whose type is not known, is taken as what it is compared with: number, text or truth value.
+- A value from JSON, or of a column whose type is not known, is taken as what it is compared with: number, text or
+  truth value.
 
 Nothing here looks at other rows, so results cannot depend on where batches end.
 """
@@ -49,8 +50,8 @@ def compile(
 ) -> pl.Expr:
     """A Polars expression. Checks first; raises as `check` does.
 
-    With `want` (`bool`, `number`, `text`) a result of unknown type is brought to it. An expression without columns still gives
-    one value for each row.
+    With `want` (`bool`, `number`, `text`) a result of unknown type is brought to it. An expression without columns
+    still gives one value for each row.
     """
     checked = check(expression, columns, want=want, params=params, functions=functions)
     typed, made = checked.typed, _expr(checked.typed)
@@ -67,10 +68,10 @@ def _for_each_row(made: pl.Expr) -> pl.Expr:
 
 
 def convert(made: pl.Expr, have: Type, want: Type) -> pl.Expr:
-    """A value of one type as another: integers to floats, values of unknown type to what is asked for, null to anything."""
+    """A value of one type as another: integers to floats, unknown to what is asked for, null to anything."""
     import polars as pl
 
-    if have == want or want == ANY:
+    if want in (have, ANY):
         return made
     if have == NULL:
         return pl.lit(None, dtype=want.dtype())
@@ -289,6 +290,7 @@ def _call(typed: Typed, inside: bool) -> pl.Expr:
 
 
 _MAKERS: Mapping[str, Callable[[Typed, bool], Any]] = {
-    "literal": _literal, "column": _column, "item": _item, "field": _field, "path": _path, "not": _not, "and": _both, "or": _both, "negate": _negate,
-    "arithmetic": _arithmetic, "join": _join, "compare": _compare, "choose": _choose, "member": _member, "call": _call, "as": _cast,
+    "literal": _literal, "column": _column, "item": _item, "field": _field, "path": _path, "not": _not, "and": _both,
+    "or": _both, "negate": _negate, "arithmetic": _arithmetic, "join": _join, "compare": _compare, "choose": _choose,
+    "member": _member, "call": _call, "as": _cast,
 }  # fmt: skip

@@ -1,8 +1,9 @@
 """Counting words and hashing keys for the functions `words` and `bucket`.
 
-Words are runs of characters that are no white space, where white space is what Python's `str.split()` takes for it (Unicode's, and
-U+001C to U+001F). A regular expression counts them at 150 MB/s; here the bytes are compared with the blank (0.18 s for 113 MB, one core), and
-only rows with white space beyond ASCII, or with control characters, go to the regular expression.
+Words are runs of characters that are no white space, where white space is what Python's `str.split()` takes for it
+(Unicode's, and U+001C to U+001F). A regular expression counts them at 150 MB/s; here the bytes are compared with the
+blank (0.18 s for 113 MB, one core), and only rows with white space beyond ASCII, or with control characters, go to the
+regular expression.
 """
 
 from __future__ import annotations

@@ -33,16 +33,17 @@ def evaluate(
     names: Mapping[str, Any],
     functions: Mapping[str, Function] | None = None,
     *,
+    columns: Mapping[str, str] | None = None,
     want: str | None = None,
 ) -> Any:
     """The value of an expression over `names`: scalars, lists, `Counts`, and under `params` a mapping of parameters.
 
-    Types follow from the values; None is a value of unknown type. Raises ExpressionError as `check` does, and R532 for a
-    function that works on rows only.
+    Types follow from the values, unless `columns` gives them; None is a value of unknown type. Raises ExpressionError
+    as `check` does, and R532 for a function that works on rows only.
     """
     values = {name: value for name, value in names.items() if name != "params"}
-    columns = {name: "any" if value is None else str(type_of(value)) for name, value in values.items()}
-    checked = check(expression, columns, want=want, params=names.get("params"), functions=functions)
+    types = {name: "any" if value is None else str(type_of(value)) for name, value in values.items()}
+    checked = check(expression, {**types, **(columns or {})}, want=want, params=names.get("params"), functions=functions)
     result = _Run(values).value(checked.typed)
     wanted = {"bool": BOOL, "number": FLOAT, "text": TEXT}
     return _converted(result, wanted[want]) if want is not None and checked.typed.type == ANY else result

@@ -1,7 +1,9 @@
-"""The functions that come with the language. Each is an entry point in the group `sftrecipe.function`, like anyone else's.
+"""The functions that come with the language. Each is an entry point in the group `sftrecipe.function`, like anyone
+else's.
 
-Functions over a list skip its nulls; an empty list has no `min`, `max`, `mean`, `first`, `last` (null), its `sum` and `count` are 0, `any` is
-false and `all` true. A function that takes a text can be called on the items of a list: `max(chars(messages.content))`.
+Functions over a list skip its nulls; an empty list has no `min`, `max`, `mean`, `first`, `last` (null), its `sum` and
+`count` are 0, `any` is false and `all` true. A function that takes a text can be called on the items of a list:
+`max(chars(messages.content))`.
 
 This module loads without polars; what the functions do is in `textual` and `numeric`.
 """
@@ -71,8 +73,8 @@ LOWER = Function("lower", "The text in lower case.", (_TEXT,), "text", _t.lower,
 UPPER = Function("upper", "The text in upper case.", (_TEXT,), "text", _t.upper, evaluate=str.upper)
 STRIP = Function("strip", "The text without white space at its ends.", (_TEXT,), "text", _t.strip, evaluate=str.strip)
 CONTAINS = Function(
-    "contains", "Whether one of the needles stands in the text, letter by letter.", (_TEXT, _NEEDLE), "bool", _t.contains,
-    check=_t.check_needles, evaluate=_t.any_of(lambda text, needle: needle in text), nulls=True,
+    "contains", "Whether one of the needles stands in the text, letter by letter.", (_TEXT, _NEEDLE), "bool",
+    _t.contains, check=_t.check_needles, evaluate=_t.any_of(lambda text, needle: needle in text), nulls=True,
 )  # fmt: skip
 STARTSWITH = Function(
     "startswith", "Whether the text begins with one of the needles.", (_TEXT, _NEEDLE), "bool", _t.startswith,
@@ -84,7 +86,8 @@ ENDSWITH = Function(
 )  # fmt: skip
 MATCHES = Function(
     "matches", "Whether the regular expression is found in the text (Rust's syntax: linear time, no look-around).",
-    (_TEXT, Argument("pattern", "text", constant=True)), "bool", _t.matches, check=_t.check_pattern, evaluate=_t.python_matches,
+    (_TEXT, Argument("pattern", "text", constant=True)), "bool", _t.matches, check=_t.check_pattern,
+    evaluate=_t.python_matches,
 )  # fmt: skip
 ANY_OF = Function("any", "Whether one of the values is true.", (_TRUTHS,), "bool", _n.any, evaluate=_n.items(any))
 ALL_OF = Function("all", "Whether no value is false.", (_TRUTHS,), "bool", _n.all, evaluate=_n.items(all))
@@ -160,8 +163,8 @@ IS_NULL = Function(
     nulls=True,
 )
 COALESCE = Function(
-    "coalesce", "The first value that is not missing.", (Argument("values", "same", many=True),), _t.same_type, _t.coalesce,
-    evaluate=_t.python_coalesce, nulls=True,
+    "coalesce", "The first value that is not missing.", (Argument("values", "same", many=True),), _t.same_type,
+    _t.coalesce, evaluate=_t.python_coalesce, nulls=True,
 )  # fmt: skip
 TURNS = Function(
     "turns",
@@ -172,18 +175,20 @@ TURNS = Function(
 )
 ROLE = Function(
     "role", "The role of a message: role(0) is the first, role() the last.",
-    (Argument("n", "int", constant=True, default=-1), Argument("messages", "messages", implied="messages")), "text", _t.role,
+    (Argument("n", "int", constant=True, default=-1), Argument("messages", "messages", implied="messages")), "text",
+    _t.role,
 )  # fmt: skip
 BUCKET = Function(
     "bucket", "A number from 0 to n-1 that depends on the key alone, the same on every machine.",
-    (Argument("key", "any"), Argument("n", "int", constant=True)), "int", _t.bucket, check=_t.check_bucket, evaluate=bucket_of,
+    (Argument("key", "any"), Argument("n", "int", constant=True)), "int", _t.bucket, check=_t.check_bucket,
+    evaluate=bucket_of,
 )  # fmt: skip
 
 BUILTIN: Mapping[str, Function] = {
     f.name: f
     for f in (
-        LEN, CHARS, WORDS, LOWER, UPPER, STRIP, CONTAINS, STARTSWITH, ENDSWITH, MATCHES, ANY_OF, ALL_OF, MIN, MAX, SUM, MEAN, COUNT,
-        FIRST, LAST, ROUND, ABS, LOG, SQRT, IS_NULL, COALESCE, TURNS, ROLE, BUCKET,
+        LEN, CHARS, WORDS, LOWER, UPPER, STRIP, CONTAINS, STARTSWITH, ENDSWITH, MATCHES, ANY_OF, ALL_OF, MIN, MAX, SUM,
+        MEAN, COUNT, FIRST, LAST, ROUND, ABS, LOG, SQRT, IS_NULL, COALESCE, TURNS, ROLE, BUCKET,
     )
 }  # fmt: skip
 """All of them by name, for tests and for callers without a registry."""

@@ -1,4 +1,6 @@
-"""What the parts of the expression language share: its error, its functions as plugin authors declare them, its limits."""
+"""What the parts of the expression language share: its error, its limits, and functions as plugin authors declare
+them.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ MAX_CHARACTERS = 2_000
 MAX_NODES = 200
 MAX_DEPTH = 60
 MAX_INTEGER = 9 * 10**18
-"""Integers beyond this, as a result, are null: 64 bits end a little above, and a wrapped number would be silently wrong."""
+"""Integer results beyond this are null: 64 bits end a little above, and would wrap around silently."""
 
 REQUIRED: Any = ...
 
@@ -54,13 +56,14 @@ class Argument:
 
     Attributes:
         name: for messages and docs.
-        accepts: types, `|` between: `text int number bool list list[number] list[bool] list[text] messages any same`. `any` takes
-            every value as it is; arguments that say `same` are brought to one type.
+        accepts: types, `|` between: `text int number bool list list[number] list[bool] list[text] messages any same`.
+            `any` takes every value as it is; arguments that say `same` are brought to one type.
         constant: must be a literal or a parameter; `build` is given the Python value.
         default: makes it optional; `build` is given this constant when it is left out.
         many: may be repeated (the last argument only).
         implied: the column that is read when it is left out.
-        raw: a constant given here reaches `build` as its Python value (a list as a list), anything else as an expression.
+        raw: a constant given here reaches `build` as its Python value (a list as a list), anything else as an
+        expression.
     """
 
     name: str
@@ -85,8 +88,9 @@ class Function:
         doc: one sentence.
         arguments: in order.
         returns: a type as a word, or a function from the types of the arguments to a Type.
-        build: Polars expressions (constants: Python values) -> Polars expression. Row by row: no window, shift or aggregate
-            over rows, and an unknown value in gives null out. With `typed`, the types come first: `build(types, a, b)`.
+        build: Polars expressions (constants: Python values) -> Polars expression. Row by row: no window, shift or
+            aggregate over rows, and an unknown value in gives null out. With `typed`, the types come first:
+            `build(types, a, b)`.
         check: (types, constants or None each) -> what is wrong with them, or an empty string. Called before the run.
         evaluate: the same on plain Python values, for `when:` and `expect:`. None: not to be used there.
         nulls: whether `evaluate` is given nulls; without, any null in is null out.

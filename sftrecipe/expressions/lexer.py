@@ -1,7 +1,8 @@
 """Text to tokens, and all refusals that need no more than tokens.
 
-Python's own parser words and places its errors differently from version to version. So what people get wrong (a missing operand, an open
-bracket, `=`, `&&`) is told here, from the tokens, and Python's parser is asked only about text that should be right.
+Python's own parser words and places its errors differently from version to version. So what people get wrong (a
+missing operand, an open bracket, `=`, `&&`) is told here, from the tokens, and Python's parser is asked only about
+text that should be right.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _SIGNS: dict[str, tuple[str, str, str]] = {
     ">>": ("R503", "there is no `>>`", "the operators are + - * / % and comparisons"),
     "{": ("R503", "there are no sets or mappings", "a list is written [a, b]"),
     "}": ("R503", "there are no sets or mappings", "a list is written [a, b]"),
-    ":=": ("R508", "an expression cannot give names", "write the value where it is used, or add a column with `score:` or `tag:`"),
+    ":=": ("R508", "an expression cannot give names", "write the value where it is used, or `tag` a column"),
     "${": ("R511", "`${` does not stand inside expressions", "write params.name"),
     "{{": ("R511", "`{{` stands in templates, not in expressions", "write the column's name alone"),
     "&&": ("R513", "there is no `&&`", "write and"),
@@ -50,7 +51,7 @@ _SIGNS: dict[str, tuple[str, str, str]] = {
     "!": ("R513", "there is no `!`", "write not"),
     "#": ("R519", "`#` begins a comment, and expressions have none", "put comments beside the expression, in the YAML"),
     ":": ("R506", "there are no ranges", "take one item: x[0]"),
-}  # fmt: skip
+}
 
 
 class Token(NamedTuple):

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     import polars as pl
 
 __all__ = [
-    "abs", "abs_type", "all", "any", "check_end", "check_extreme", "check_log", "check_round", "end", "extreme", "extreme_type", "first",
-    "items", "last", "log", "mean", "python_extreme", "python_item", "python_log", "python_mean", "python_round", "python_sqrt", "python_sum",
-    "round", "round_type", "sqrt", "sum", "sum_type",
+    "abs", "abs_type", "all", "any", "check_end", "check_extreme", "check_log", "check_round", "end", "extreme",
+    "extreme_type", "first", "items", "last", "log", "mean", "python_extreme", "python_item", "python_log",
+    "python_mean", "python_round", "python_sqrt", "python_sum", "round", "round_type", "sqrt", "sum", "sum_type",
 ]  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """Text to tree, by Python's expression grammar and a whitelist over `ast`.
 
-What is in the language: `and or not`, comparisons and chains of them, `in`, `+ - * / %`, `a if c else b`, numbers, texts, lists, columns,
-`a.b`, `a["b"]`, `a[0]`, and calls of functions by name. Nothing else gets through, whatever Python's grammar allows.
+What is in the language: `and or not`, comparisons and chains of them, `in`, `+ - * / %`, `a if c else b`, numbers,
+texts, lists, columns, `a.b`, `a["b"]`, `a[0]`, and calls of functions by name. Nothing else gets through, whatever
+Python's grammar allows.
 """
 
 from __future__ import annotations
@@ -14,13 +15,27 @@ from typing import Any
 from sftrecipe.expressions.language import MAX_CHARACTERS, MAX_DEPTH, MAX_NODES, ExpressionError
 from sftrecipe.expressions.lexer import tokens
 from sftrecipe.expressions.tree import (
-    Arithmetic, Both, Call, Choose, Compare, Field, Items, Literal, Name, Negate, Node, Not, Tree, walk,
-)  # fmt: skip
+    Arithmetic,
+    Both,
+    Call,
+    Choose,
+    Compare,
+    Field,
+    Items,
+    Literal,
+    Name,
+    Negate,
+    Node,
+    Not,
+    Tree,
+    walk,
+)
 
 __all__ = ["columns_of", "parse"]
 
 _COMPARISONS: Mapping[type[ast.cmpop], str] = {
-    ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.In: "in", ast.NotIn: "not in",
+    ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.In: "in", ast.NotIn:
+    "not in",
 }  # fmt: skip
 _ARITHMETIC: Mapping[type[ast.operator], str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Mod: "%"}
 _CONSTANTS: Mapping[str, bool | None] = {"true": True, "false": False, "null": None}
@@ -51,7 +66,7 @@ def parse(text: str) -> Tree:
 def columns_of(
     text: str, columns: Mapping[str, str] | None = None, functions: Mapping[str, Any] | None = None
 ) -> list[str]:
-    """The columns that an expression reads, in the order of the text, each once. Raises ExpressionError if it has no tree.
+    """The columns that an expression reads, in the order of the text, each once. Raises ExpressionError as `parse`.
 
     Names are not looked up: an unknown one is a column here. `params` is none. Functions that read a column unasked
     (`turns()` reads `messages`) are looked up in `functions`, by default the built-in ones. `columns` changes nothing.
@@ -70,7 +85,9 @@ def columns_of(
 
 
 class _Reader:
-    """`ast` nodes to ours. `text` is what Python parsed: the expression in brackets, so every offset is one too high."""
+    """`ast` nodes to ours. `text` is what Python parsed: the expression in brackets, so every offset is one too
+    high.
+    """
 
     def __init__(self, text: str, original: str) -> None:
         self.bytes = text.encode("utf-8", "surrogatepass")

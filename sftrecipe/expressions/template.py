@@ -1,7 +1,7 @@
 """Texts with `{{column}}` fields: prompts and the like.
 
-A field is a column, `params.name`, or a text in quotes (`{{"{{"}}` writes two braces). One brace is a brace; what a value holds is never
-looked at again, so a row cannot smuggle a field into a prompt.
+A field is a column, `params.name`, or a text in quotes (`{{"{{"}}` writes two braces). One brace is a brace; what a
+value holds is never looked at again, so a row cannot smuggle a field into a prompt.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _QUOTES = ("'", '"')
 class TemplateText:
     """A template, read once: `TemplateText("Rate: {{response}}").render(row)`.
 
-    `columns` are the columns that it reads. Raises ExpressionError: R540 for a `{{` that is not closed, R541 for what is no
-    field, R522 for an unknown parameter.
+    `columns` are the columns that it reads. Raises ExpressionError: R540 for a `{{` that is not closed, R541 for what
+    is no field, R522 for an unknown parameter.
     """
 
     def __init__(self, text: str, params: Mapping[str, Any] | None = None) -> None:

@@ -1,14 +1,15 @@
 """The tree with a type at every node, and the rules by which types go together. No polars here.
 
-Types are those of columns (`sftrecipe.types`) and four more inside expressions: `null` (the literal), `message` and `candidate` (one item
-of such a list), `counts` (a count with parts, in `expect:`).
+Types are those of columns (`sftrecipe.types`) and four more inside expressions: `null` (the literal), `message` and
+`candidate` (one item of such a list), `counts` (a count with parts, in `expect:`).
 
-A node may be computed *over* the items of one list column (`candidates.score > 0.5`): then `over` names the column and the type is a list.
+A node may be computed *over* the items of one list column (`candidates.score > 0.5`): then `over` names the column and
+the type is a list.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -17,13 +18,43 @@ from sftrecipe.expressions.tree import Node
 from sftrecipe.types import CANDIDATE_FIELDS, MESSAGE_FIELDS, Type, parse_type
 
 __all__ = [
-    "ANY", "BOOL", "FIELDS", "FLOAT", "INT", "NULL", "TEXT", "Typed", "accepted", "comparison", "describe", "item_of", "list_of",
-    "one_list", "refuse", "type_of", "unified", "word_type",
-]  # fmt: skip
+    "ANY",
+    "BOOL",
+    "FIELDS",
+    "FLOAT",
+    "INT",
+    "NULL",
+    "TEXT",
+    "Typed",
+    "accepted",
+    "combined",
+    "comparison",
+    "describe",
+    "item_of",
+    "list_of",
+    "no_lists",
+    "one_list",
+    "refuse",
+    "type_of",
+    "unified",
+    "word_type",
+]
 
 ANY, BOOL, FLOAT, INT, NULL, TEXT = (Type(k) for k in ("any", "bool", "float", "int", "null", "text"))
 
 FIELDS: Mapping[str, Mapping[str, str]] = {"message": MESSAGE_FIELDS, "candidate": CANDIDATE_FIELDS}
+_SHOWN = {
+    "text": "text",
+    "int": "a number",
+    "float": "a number",
+    "counts": "a number",
+    "bool": "true or false",
+    "null": "null",
+    "json": "JSON",
+    "message": "a message",
+    "candidate": "a candidate",
+    "any": "a value of unknown type",
+}
 _ITEMS = {"vector": FLOAT, "tokens": INT, "messages": Type("message"), "candidates": Type("candidate")}
 
 
@@ -31,8 +62,8 @@ _ITEMS = {"vector": FLOAT, "tokens": INT, "messages": Type("message"), "candidat
 class Typed:
     """A node with its type. `op` says what it does with `parts`; `value` is what else belongs to it.
 
-    literal (the value), column (name), item (index), field (name), path (JSON keys), not, negate, and, or, compare (one or more
-    kinds with operators), member (`in`), arithmetic (operator), choose, call (Function).
+    literal (the value), column (name), item (index), field (name), path (JSON keys), not, negate, and, or, compare
+    (one or more kinds with operators), member (`in`), arithmetic (operator), choose, call (Function).
     """
 
     node: Node
@@ -166,10 +197,28 @@ def one_list(node: Node, parts: Iterable[Typed]) -> str:
 
 def describe(type_: Type) -> str:
     """A type in words, for messages."""
-    words = {"text": "text", "int": "a number", "float": "a number", "counts": "a number", "bool": "true or false", "null": "null",
-             "json": "JSON", "message": "a message", "candidate": "a candidate", "any": "a value of unknown type"}  # fmt: skip
-    item = item_of(type_)
-    return words.get(type_.kind) or (f"a list ({type_})" if item else f"`{type_}`")
+    return _SHOWN.get(type_.kind) or (f"a list ({type_})" if item_of(type_) else f"`{type_}`")
+
+
+def combined(
+    node: Node, op: str, parts: Sequence[Typed], rule: Callable[[Sequence[Type]], Type], value: Any = None
+) -> Typed:
+    """A node over single values, or over the items of one list column if a part is. `rule`: item types -> type."""
+    over = one_list(node, parts)
+    for part in parts:
+        if part.item.kind in FIELDS:
+            advice = "take one of its fields: candidates.score"
+            refuse("R514", f"a whole {part.item.kind} is no value", part.node, advice)
+    found = rule([p.item for p in parts])
+    return Typed(node, op, list_of(found) if over else found, tuple(parts), value, over)
+
+
+def no_lists(parts: Iterable[Typed]) -> None:
+    """R531 for a list where one value is needed."""
+    for part in parts:
+        if part.type.kind == "list" or part.op == "items":
+            advice = "use x in [...], or any(...) over a list"
+            refuse("R531", "one value is needed here, not a list", part.node, advice)
 
 
 def refuse(code: str, message: str, at: Node, help: str = "") -> NoReturn:

@@ -59,7 +59,7 @@ def step_parts(node: Node, seed: int, providers: Mapping[str, Provider], artefac
     given = {}
     for name, value in operator.params.items():
         kind = known[name].kind
-        if kind in ("model", "operator") or (kind == "file" and value is not None) or name in node.located:
+        if kind in ("model", "operator") or (kind == "file" and value is not None):
             continue  # stands in the key by what it is, not by what it is called
         given[name] = value
     parts: dict[str, Any] = {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sftrecipe.errors import StepError
 from sftrecipe.ledger import Events
 from sftrecipe.plan import Node
-from sftrecipe.run.kinds import bound, fitted, manifest_of, types_of
+from sftrecipe.run.kinds import bound, fitted, guarded, manifest_of, types_of
 from sftrecipe.run.part import _write, write_frame
 from sftrecipe.run.result import part_entry
 from sftrecipe.table import Table
@@ -35,7 +35,7 @@ def choose(run: Run, node: Node, folder: Path, source: Table, ports: Mapping[str
     run.progress.begin(node.id, 1, 0)
     inside = _matching(run, node, spec, source)
     view = source if inside is None else source.keep(inside)
-    choice = operator.choose(run.dataset(view, spec.scratch, operator.heavy))
+    choice = guarded(node, operator.choose, run.dataset(view, spec.scratch, operator.heavy))
     kept = _checked(node, choice, len(view))
     if inside is not None:
         choice, kept = _outside_too(choice, kept, inside, rows)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sftrecipe.errors import StepError
+from sftrecipe.errors import Pending, RowError, SftRecipeError, StepError
 from sftrecipe.plan import Node, Stage
 from sftrecipe.run.bind import StepSpec, bind
 from sftrecipe.run.result import files_of
@@ -15,7 +15,7 @@ from sftrecipe.table import Table
 if TYPE_CHECKING:
     from sftrecipe.run.interpreter import Run
 
-__all__ = ["bound", "compute", "manifest_of"]
+__all__ = ["bound", "compute", "fitted", "guarded", "manifest_of", "types_of"]
 
 
 def compute(run: Run, stage: Stage, folder: Path, inputs: list[Table], ports: Mapping[str, Table]) -> dict[str, Any]:
@@ -52,8 +52,30 @@ def bound(run: Run, node: Node, folder: Path, ports: Mapping[str, Table], state:
     datasets = {name.split(".", 1)[1]: run.dataset(t, spec.scratch / name) for name, t in ports.items() if name.startswith(node.id + ".")}
     operator = bind(spec, run.live_models([node]), datasets)
     operator.context.plan = run.plan
-    operator.context.on_progress = lambda done, of: run.progress.say(f"{node.id}: {done:,} of {of:,}") if done == of else None
+    operator.context.on_progress = lambda done, of: run.progress.within(node.id, done, of)
     return spec, operator
+
+
+def guarded(node: Node, function: Callable[..., Any], *args: Any) -> Any:
+    """Calls into a whole-data operator. Anything but our own errors becomes a StepError that names it."""
+    try:
+        return function(*args)
+    except (SftRecipeError, Pending):
+        raise
+    except RowError as error:
+        raise StepError(f"`{node.entry.full}`: {error}", step=node.id, code="P010") from error
+    except Exception as error:  # the plugin border
+        if isinstance(error, OSError) and node.verb == "write":
+            raise  # a full disk is the disk's fault: whoever holds the output tells it
+        text = f"`{node.entry.full}` ({node.entry.origin}) raised {type(error).__name__}: {error}{_where(error)}"
+        raise StepError(text, step=node.id, code="P010") from error
+
+
+def _where(error: BaseException) -> str:
+    frame = error.__traceback__
+    while frame and frame.tb_next:
+        frame = frame.tb_next
+    return f" ({Path(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno})" if frame else ""
 
 
 def fitted(run: Run, node: Node, folder: Path, source: Table, ports: Mapping[str, Table]) -> tuple[str, dict[str, str]]:
@@ -61,7 +83,7 @@ def fitted(run: Run, node: Node, folder: Path, source: Table, ports: Mapping[str
     if not node.has_fit:
         return "", {}
     spec, operator = bound(run, node, folder, ports)
-    state = operator.fit(run.dataset(source, spec.scratch, operator.heavy))
+    state = guarded(node, operator.fit, run.dataset(source, spec.scratch, operator.heavy))
     if not isinstance(state, Mapping):
         raise StepError(f"`{node.entry.full}` ({node.entry.origin}): fit must give a mapping", step=node.id, code="P010")
     files = run.save_artefacts(folder, {**state, **getattr(operator, "artefacts", {})})

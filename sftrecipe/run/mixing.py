@@ -10,7 +10,7 @@ from sftrecipe.errors import StepError
 from sftrecipe.ledger import Counts, Events
 from sftrecipe.plan import Node
 from sftrecipe.run.gather import gathered, shard_rows
-from sftrecipe.run.kinds import bound, manifest_of, types_of
+from sftrecipe.run.kinds import bound, guarded, manifest_of, types_of
 from sftrecipe.run.part import write_frame
 from sftrecipe.run.result import part_entry
 from sftrecipe.table import Table
@@ -29,7 +29,7 @@ def mix(run: Run, node: Node, folder: Path, inputs: list[Table], ports: Mapping[
     spec, operator = bound(run, node, folder, ports)
     names = _names(node)
     datasets = {n: run.dataset(t, spec.scratch / n) for n, t in zip(names, inputs, strict=True)}
-    order = operator.allot(datasets)
+    order = guarded(node, operator.allot, datasets)
     table_of, row_of = _checked(node, order, names, inputs)
     files = run.save_artefacts(folder, getattr(operator, "artefacts", {}))
     ids = _ids(inputs, table_of, row_of)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sftrecipe.errors import StepError
 from sftrecipe.plan import Node
-from sftrecipe.run.kinds import bound
+from sftrecipe.run.kinds import bound, guarded
 from sftrecipe.run.record import output_manifest
 from sftrecipe.run.result import Result
 from sftrecipe.store import atomic_bytes, fsync_folder, sha256_of
@@ -94,7 +94,7 @@ def _fixed_part(target: Path) -> Path:
 def _write(run: Run, node: Node, folder: Path, source: Table, staging: Path, target: Path) -> dict[str, Any]:
     spec, operator = bound(run, node, folder, {})
     operator.path = str(target)
-    extra = operator.write(run.dataset(source, spec.scratch), staging) or {}
+    extra = guarded(node, operator.write, run.dataset(source, spec.scratch), staging) or {}
     files = {str(p.relative_to(staging)): sha256_of(p) for p in sorted(staging.rglob("*")) if p.is_file()}
     manifest = output_manifest(run, node, files, extra, len(source))
     for path in staging.rglob("*"):
@@ -107,8 +107,10 @@ def _write(run: Run, node: Node, folder: Path, source: Table, staging: Path, tar
     else:
         base = _fixed_part(target)
         beside = manifest_path(base / target.name if "{" in str(target) else target)
-        manifest["replaces"] = {n: sha256_of(base / n) for n in files if (base / n).is_file()}
         # the manifest goes first: a kill in between leaves a manifest that knows both the old file and the new
+        replaced = {n: old for n, new in files.items() if (base / n).is_file() and (old := sha256_of(base / n)) != new}
+        if replaced:
+            manifest["replaces"] = replaced
         atomic_bytes(beside, _json(manifest))
         for name in files:
             (base / name).parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from sftrecipe.ledger import Counts, Events
 from sftrecipe.plan import Node
 from sftrecipe.rows import BATCH_ROWS, Rows
 from sftrecipe.run.batch import Live, to_series, view_of
-from sftrecipe.run.kinds import bound, manifest_of, types_of
+from sftrecipe.run.kinds import bound, guarded, manifest_of, types_of
 from sftrecipe.run.part import write_frame
 from sftrecipe.run.result import part_entry
 from sftrecipe.table import Layer, Part, Table
@@ -40,7 +40,7 @@ def pack(run: Run, node: Node, folder: Path, source: Table, ports: Mapping[str, 
     run.progress.begin(node.id, len(source.parts), 0)
     tokens, lengths = _tokens(run, live, folder, source)
     data = run.dataset(source, spec.scratch)
-    plan = _checked(node, operator.plan(lengths, data), lengths)
+    plan = _checked(node, guarded(node, operator.plan, lengths, data), lengths)
     files = run.save_artefacts(folder, getattr(operator, "artefacts", {}))
     columns = types_of(node)
     ids = source.frame(("id",))["id"]
@@ -124,9 +124,10 @@ def _shard(plan: pl.DataFrame, tokens: Table, ids: pl.Series) -> pl.DataFrame:
     frame = _take([tokens], np.zeros(len(rows), dtype=np.int64), rows, {"input_ids": "tokens", "labels": "tokens"})
     start, stop = plan["start"].to_numpy(), plan["stop"].to_numpy()
     sizes = stop - start
-    cut = {c: frame[c].list.slice(pl.Series(start), pl.Series(sizes)) for c in ("input_ids", "labels")}
+    placed = frame.with_columns(pl.Series("start", start), pl.Series("size", sizes))
+    cut = placed.select(pl.col("input_ids", "labels").list.slice(pl.col("start"), pl.col("size")))
     ends = np.cumsum(sizes)
-    flat = {c: s.list.explode(empty_as_null=False, keep_nulls=False).to_numpy().copy() for c, s in cut.items()}
+    flat = {c: cut[c].list.explode(empty_as_null=False, keep_nulls=False).to_numpy().copy() for c in cut.columns}
     flat["labels"][ends - sizes] = IGNORED
     pack = plan["pack"].rle_id().to_numpy()
     borders = np.flatnonzero(np.diff(pack, prepend=-1))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sftrecipe.errors import StepError
 from sftrecipe.ledger import Counts
 from sftrecipe.plan import Node
-from sftrecipe.run.kinds import bound, manifest_of
+from sftrecipe.run.kinds import bound, guarded, manifest_of
 from sftrecipe.run.mixing import _names
 from sftrecipe.run.outputs import put
 from sftrecipe.table import Table
@@ -25,7 +25,7 @@ def measure(run: Run, node: Node, folder: Path, inputs: list[Table], ports: Mapp
     spec, operator = bound(run, node, folder, ports)
     run.progress.begin(node.id, 1, 0)
     datasets = {n: run.dataset(t, spec.scratch / n, operator.heavy) for n, t in zip(_names(node), inputs, strict=True)}
-    found = operator.measure(datasets)
+    found = guarded(node, operator.measure, datasets)
     if not isinstance(found, Mapping):
         raise StepError(f"`{node.entry.full}` ({node.entry.origin}): measure must give a mapping", step=node.id, code="P010")
     files = run.save_artefacts(folder, {**getattr(operator, "artefacts", {}), **found})

@@ -23,6 +23,10 @@ class Progress(Protocol):
         """One shard with so many rows is done."""
         ...
 
+    def within(self, name: str, done: int, of: int) -> None:
+        """How far a whole-data step has come."""
+        ...
+
     def step(self, node: Node, counts: Counts, cached: bool) -> None:
         """A step is done."""
         ...
@@ -39,6 +43,9 @@ class Silent:
         """Nothing."""
 
     def advance(self, name: str, rows: int) -> None:
+        """Nothing."""
+
+    def within(self, name: str, done: int, of: int) -> None:
         """Nothing."""
 
     def step(self, node: Node, counts: Counts, cached: bool) -> None:

@@ -27,6 +27,10 @@ def batch() -> Batch:
     def make(*talks: Sequence[dict[str, Any]] | None, tools: Sequence[str | None] | None = None) -> Rows:
         ids = [f"r{i}" for i in range(len(talks))]
         messages = pl.Series(talks, dtype=Type("messages").dtype())
-        return Rows(pl.DataFrame({"id": ids, "messages": messages, "tools": pl.Series(tools or [None] * len(talks), dtype=pl.String)}))
+        return Rows(
+            pl.DataFrame(
+                {"id": ids, "messages": messages, "tools": pl.Series(tools or [None] * len(talks), dtype=pl.String)}
+            )
+        )
 
     return make

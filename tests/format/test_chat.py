@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sftrecipe.chat import BUILT_IN, ChatTemplate, Turns, chat_template, spans, think, token_columns, tokenise, turns
+from sftrecipe.chat import BUILT_IN, ChatTemplate, Turns, chat_template, think, turns
+from sftrecipe.chat_tokens import spans, token_columns, tokenise
 from sftrecipe.errors import RowError, StepError
 from sftrecipe.rows import message
 from sftrecipe_format.tokenizer import LiveTokenizer, TokenizerFiles, TokenizerModel, find
@@ -51,7 +52,9 @@ def tokenizer() -> LiveTokenizer:
 def unmarked(name: str) -> ChatTemplate:
     """The built-in without its marks, so that prefixes must find what is trained."""
     template = chat_template(None, name)
-    return ChatTemplate(re.sub(r"\{%-? (end)?generation %\}", "", template.source), template.bos, template.eos, template.ends)
+    return ChatTemplate(
+        re.sub(r"\{%-? (end)?generation %\}", "", template.source), template.bos, template.eos, template.ends
+    )
 
 
 def marked(text: str, ranges: Sequence[tuple[int, int]]) -> str:
@@ -108,11 +111,18 @@ def test_the_generation_prompt_is_a_prefix_of_the_answered_text(name: str) -> No
 
 CALL = json.dumps([{"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1, "b": "é<"}'}}])
 TOOL = json.dumps([{"type": "function", "function": {"name": "add", "parameters": {}}}])
-WITH_TOOLS = [message("user", "1+1?"), message("assistant", None, tool_calls=CALL), message("tool", "2", tool_call_id="c1"), message("assistant", "2")]
+WITH_TOOLS = [
+    message("user", "1+1?"),
+    message("assistant", None, tool_calls=CALL),
+    message("tool", "2", tool_call_id="c1"),
+    message("assistant", "2"),
+]
 
 
 def test_chatml_with_tools() -> None:
-    assert marked(*spans(turns([message("system", "S"), *WITH_TOOLS], TOOL), chat_template(None, "chatml"), "assistant")) == (
+    assert marked(
+        *spans(turns([message("system", "S"), *WITH_TOOLS], TOOL), chat_template(None, "chatml"), "assistant")
+    ) == (
         "<|im_start|>system\nS\n\nYou can call functions. Each line describes one in JSON:\n"
         '{"type": "function", "function": {"name": "add", "parameters": {}}}\n'
         "To call one, write its name and arguments in JSON between <tool_call> and </tool_call>.<|im_end|>\n"
@@ -156,7 +166,10 @@ HEAD = "<|im_start|>user\n2+2?<|im_end|>\n<|im_start|>assistant\n"
     ],
 )
 def test_chatml_and_reasoning(messages: list[dict[str, Any]], thinking: bool | None, expected: str) -> None:
-    assert marked(*spans(turns(messages, enable_thinking=thinking), chat_template(None, "chatml"), "assistant")) == HEAD + expected
+    assert (
+        marked(*spans(turns(messages, enable_thinking=thinking), chat_template(None, "chatml"), "assistant"))
+        == HEAD + expected
+    )
 
 
 @pytest.mark.parametrize("name", ["llama3", "zephyr", "vicuna", "alpaca"])
@@ -192,13 +205,20 @@ def test_a_prompt_that_is_no_prefix_fails_the_row() -> None:
 
 def test_white_space_behind_the_end_of_turn_is_not_trained_and_other_white_space_is() -> None:
     body = "{% for m in messages %}[{{ m.role }}]{{ m.content }}</s>\n{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
-    assert marked(*spans(turns(TALK[3:]), ChatTemplate(body, ends=("</s>",)), "assistant")) == "[user]2+2?</s>\n[assistant]«4</s>»\n"
+    assert (
+        marked(*spans(turns(TALK[3:]), ChatTemplate(body, ends=("</s>",)), "assistant"))
+        == "[user]2+2?</s>\n[assistant]«4</s>»\n"
+    )
     assert marked(*spans(turns(TALK[3:]), ChatTemplate(body), "assistant")) == "[user]2+2?</s>\n[assistant]«4</s>\n»"
 
 
 @pytest.mark.parametrize(
     ("messages", "loss"),
-    [([message("user", "a")], "assistant"), ([message("user", "a")], "last"), ([*TALK, message("user", "more")], "completion")],
+    [
+        ([message("user", "a")], "assistant"),
+        ([message("user", "a")], "last"),
+        ([*TALK, message("user", "more")], "completion"),
+    ],
 )
 def test_nothing_to_train(messages: list[dict[str, Any]], loss: Any) -> None:
     refused(lambda: spans(turns(messages), unmarked("chatml"), loss), "nothing_to_train")
@@ -228,7 +248,9 @@ def test_what_the_template_refuses_is_the_rows_failure() -> None:
     refused(lambda: ChatTemplate("{{ messages[0].content + None }}").render(turns(TALK)), "template_refused")
 
 
-@pytest.mark.parametrize("source", ["{{ messages.append(1) }}", "{{ ''.__class__.__mro__ }}", "{{ messages.__init__.__globals__ }}"])
+@pytest.mark.parametrize(
+    "source", ["{{ messages.append(1) }}", "{{ ''.__class__.__mro__ }}", "{{ messages.__init__.__globals__ }}"]
+)
 def test_templates_cannot_reach_out_of_the_sandbox(source: str) -> None:
     refused(lambda: ChatTemplate(source).render(turns(TALK)), "template_refused")
 
@@ -249,7 +271,12 @@ def test_templates_know_no_clock() -> None:
 
 def test_think_writes_reasoning_before_the_content() -> None:
     assert think("a", "b") == "<think>\na\n</think>\n\nb"
-    assert (think(None, "b"), think("", "b"), think("a", None), think(None, None)) == ("b", "b", "<think>\na\n</think>\n\n", "")
+    assert (think(None, "b"), think("", "b"), think("a", None), think(None, None)) == (
+        "b",
+        "b",
+        "<think>\na\n</think>\n\n",
+        "",
+    )
 
 
 def words(tokenizer: LiveTokenizer, labels: Any) -> str:
@@ -285,7 +312,10 @@ def test_tokens_that_report_no_characters_of_their_own_are_trained_too() -> None
     files = find("builtin")
     trimming = json.loads(files.tokenizer)
     trimming["post_processor"]["trim_offsets"] = True
-    tokenizer, trimmed = LiveTokenizer(files), LiveTokenizer(TokenizerFiles(json.dumps(trimming), files.config, files.template))
+    tokenizer, trimmed = (
+        LiveTokenizer(files),
+        LiveTokenizer(TokenizerFiles(json.dumps(trimming), files.config, files.template)),
+    )
     code = [turns([message("user", "code"), message("assistant", "  def f():\n        return 1  ")])]
     assert any(a == b for a, b in trimmed.encode_offsets(["        return"])[0][1])
     expected, got = (tokenise(code, chat_template(t), t)[0][1].tolist() for t in (tokenizer, trimmed))
@@ -327,7 +357,12 @@ def test_control_tokens_in_a_text_fail_the_row_unless_allowed(tokenizer: LiveTok
 def test_rows_keep_their_places_and_errors_theirs(tokenizer: LiveTokenizer) -> None:
     rows: list[Turns | RowError] = [turns(TALK), RowError("no_messages"), turns(TALK[:2]), turns(TALK[:3])]
     made = tokenise(rows, chat_template(tokenizer), tokenizer)
-    assert [m.code if isinstance(m, RowError) else "ok" for m in made] == ["ok", "no_messages", "nothing_to_train", "ok"]
+    assert [m.code if isinstance(m, RowError) else "ok" for m in made] == [
+        "ok",
+        "no_messages",
+        "nothing_to_train",
+        "ok",
+    ]
     columns = token_columns(made)
     assert [c.null_count() for c in columns.values()] == [2, 2]
     assert columns["input_ids"][3].to_list() == made[3][0].tolist()  # type: ignore[index]

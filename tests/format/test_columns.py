@@ -15,8 +15,19 @@ from sftrecipe_format.sharegpt import Sharegpt
 
 CALL = '[{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{\\"a\\": 1}"}}]'
 ONE = [message("user", "a"), message("assistant", "b", reasoning="t")]
-TWO = [message("system", "s"), message("user", "a"), message("assistant", "b"), message("user", "c"), message("assistant", "d")]
-TOOLS = [message("user", "a"), message("assistant", None, tool_calls=CALL), message("tool", "1"), message("assistant", "b")]
+TWO = [
+    message("system", "s"),
+    message("user", "a"),
+    message("assistant", "b"),
+    message("user", "c"),
+    message("assistant", "d"),
+]
+TOOLS = [
+    message("user", "a"),
+    message("assistant", None, tool_calls=CALL),
+    message("tool", "1"),
+    message("assistant", "b"),
+]
 BAD: list[tuple[Any, str]] = [
     (None, "no_messages"),
     ([], "no_messages"),
@@ -52,7 +63,9 @@ def test_alpaca(batch: Any, context: RunContext) -> None:
 
 @pytest.mark.parametrize("operator", [Alpaca, Sharegpt, lambda: PromptCompletion(style="text")])
 @pytest.mark.parametrize(("talk", "code"), BAD)
-def test_what_has_no_place_is_null_and_noted(batch: Any, context: RunContext, operator: Any, talk: Any, code: str) -> None:
+def test_what_has_no_place_is_null_and_noted(
+    batch: Any, context: RunContext, operator: Any, talk: Any, code: str
+) -> None:
     out = formatted(operator(), batch(talk), context)
     assert all(column == [None] for column in out.values())
     assert codes(context)[0][0] == "r0"
@@ -98,7 +111,13 @@ def test_calls_that_sharegpt_cannot_hold(batch: Any, context: RunContext, assist
 
 def test_several_calls_are_a_list_and_their_results_need_a_merge(batch: Any, context: RunContext) -> None:
     both = json.dumps([{"name": "f", "arguments": {}}, {"name": "g", "arguments": {"x": "é"}}])
-    talk = [message("user", "a"), message("assistant", None, tool_calls=both), message("tool", "1"), message("tool", "2"), message("assistant", "b")]
+    talk = [
+        message("user", "a"),
+        message("assistant", None, tool_calls=both),
+        message("tool", "1"),
+        message("tool", "2"),
+        message("assistant", "b"),
+    ]
     formatted(Sharegpt(), batch(talk), context)
     assert codes(context) == [("r0", "not_alternating")]
     out = formatted(Sharegpt(merge_same_role=True), batch(talk), context)
@@ -116,8 +135,12 @@ def test_prompt_and_completion_as_messages(batch: Any, context: RunContext) -> N
 
 @pytest.mark.parametrize(("keep", "content"), [("inline", "<think>\nt\n</think>\n\nb"), ("drop", "b")])
 def test_reasoning_of_a_completion(batch: Any, context: RunContext, keep: str, content: str) -> None:
-    assert formatted(PromptCompletion(keep_reasoning=keep), batch(ONE), context)["completion"] == [[message("assistant", content)]]
-    assert formatted(PromptCompletion(style="text", keep_reasoning=keep), batch(ONE), context)["completion"] == [content]
+    assert formatted(PromptCompletion(keep_reasoning=keep), batch(ONE), context)["completion"] == [
+        [message("assistant", content)]
+    ]
+    assert formatted(PromptCompletion(style="text", keep_reasoning=keep), batch(ONE), context)["completion"] == [
+        content
+    ]
 
 
 def test_prompt_and_completion_as_texts(batch: Any, context: RunContext) -> None:

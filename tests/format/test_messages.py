@@ -24,14 +24,28 @@ def formatted(rows: Rows, context: RunContext, **params: Any) -> list[Any]:
 
 
 def test_clean_rows_pass_as_they_are(batch: Any, context: RunContext) -> None:
-    talks = [[message("user", "a"), message("assistant", "b", reasoning="t")], [message("system", ""), message("user", "x")]]
+    talks = [
+        [message("user", "a"), message("assistant", "b", reasoning="t")],
+        [message("system", ""), message("user", "x")],
+    ]
     assert formatted(batch(*talks), context) == talks
     assert context.notes == []
 
 
 def test_rows_that_are_no_conversation_are_null_and_noted_once(batch: Any, context: RunContext) -> None:
-    good = [message("user", "a"), message("assistant", None, tool_calls=CALL), message("tool", "1"), message("assistant", "b")]
-    talks = [None, [], [message("human", "a"), message("user", None)], good, [message("user", "a"), message("assistant", None)]]
+    good = [
+        message("user", "a"),
+        message("assistant", None, tool_calls=CALL),
+        message("tool", "1"),
+        message("assistant", "b"),
+    ]
+    talks = [
+        None,
+        [],
+        [message("human", "a"), message("user", None)],
+        good,
+        [message("user", "a"), message("assistant", None)],
+    ]
     assert formatted(batch(*talks), context) == [None, None, None, good, None]
     assert [(i, code) for i, code, _ in context.notes] == [
         ("r0", "no_messages"),
@@ -42,10 +56,16 @@ def test_rows_that_are_no_conversation_are_null_and_noted_once(batch: Any, conte
 
 
 @pytest.mark.parametrize(
-    ("keep", "content", "reasoning"), [("field", "b", "t"), ("inline", "<think>\nt\n</think>\n\nb", None), ("drop", "b", None)]
+    ("keep", "content", "reasoning"),
+    [("field", "b", "t"), ("inline", "<think>\nt\n</think>\n\nb", None), ("drop", "b", None)],
 )
 def test_where_reasoning_goes(batch: Any, context: RunContext, keep: str, content: str, reasoning: str | None) -> None:
-    talk = [message("user", "a"), message("assistant", "b", reasoning="t"), message("user", "c"), message("assistant", "d", reasoning="")]
+    talk = [
+        message("user", "a"),
+        message("assistant", "b", reasoning="t"),
+        message("user", "c"),
+        message("assistant", "d", reasoning=""),
+    ]
     (out,) = formatted(batch(talk), context, keep_reasoning=keep)
     assert (out[1]["content"], out[1]["reasoning"]) == (content, reasoning)
     assert out[3]["content"] == "d"
@@ -59,7 +79,12 @@ class Filled:
 
 
 def test_a_system_turn_where_there_is_none(batch: Any, context: RunContext) -> None:
-    talks = [[message("user", "a")], [message("system", "mine"), message("user", "a")], None, [message("developer", "d"), message("user", "a")]]
+    talks = [
+        [message("user", "a")],
+        [message("system", "mine"), message("user", "a")],
+        None,
+        [message("developer", "d"), message("user", "a")],
+    ]
     operator = Messages(system="You are {{id}}.")
     operator.context, operator.system = context, Filled()
     made = operator.format(batch(*talks))["messages"].to_list()
@@ -116,9 +141,13 @@ TALKS = st.lists(
 
 
 @settings(max_examples=60, deadline=None)
-@given(TALKS, st.sampled_from(["field", "inline", "drop"]), st.booleans(), st.one_of(st.none(), st.just("S")), st.data())
+@given(
+    TALKS, st.sampled_from(["field", "inline", "drop"]), st.booleans(), st.one_of(st.none(), st.just("S")), st.data()
+)
 def test_batch_borders_do_not_show(talks: Any, keep: str, merge: bool, system: str | None, data: st.DataObject) -> None:
-    frame = pl.DataFrame({"id": [str(i) for i in range(len(talks))], "messages": pl.Series(talks, dtype=Type("messages").dtype())})
+    frame = pl.DataFrame(
+        {"id": [str(i) for i in range(len(talks))], "messages": pl.Series(talks, dtype=Type("messages").dtype())}
+    )
     cut = data.draw(st.integers(1, len(talks) - 1))
     params = {"keep_reasoning": keep, "merge_same_role": merge, "system": system}
     contexts = [RunContext("step", 7, None) for _ in range(3)]  # type: ignore[arg-type]
@@ -129,7 +158,8 @@ def test_batch_borders_do_not_show(talks: Any, keep: str, merge: bool, system: s
 
 
 @pytest.mark.parametrize(
-    ("params", "rewrites"), [({}, ()), ({"keep_reasoning": "inline"}, ("response",)), ({"merge_same_role": True}, ("query", "response"))]
+    ("params", "rewrites"),
+    [({}, ()), ({"keep_reasoning": "inline"}, ("response",)), ({"merge_same_role": True}, ("query", "response"))],
 )
 def test_flow(params: dict[str, Any], rewrites: tuple[str, ...]) -> None:
     flow = Messages(**params).flow({"id": "text", "messages": "messages", "tools": "json"})

@@ -15,7 +15,12 @@ from sftrecipe_format.template import Template
 from sftrecipe_format.tokenizer import LiveTokenizer, TokenizerModel
 from sftrecipe_format.tokens import Tokens
 
-TALK = [message("user", "Hi"), message("assistant", "Hello", reasoning="hm"), message("user", "Bye"), message("assistant", "Ciao")]
+TALK = [
+    message("user", "Hi"),
+    message("assistant", "Hello", reasoning="hm"),
+    message("user", "Bye"),
+    message("assistant", "Ciao"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +52,18 @@ def test_a_generation_prompt(batch: Any, context: RunContext) -> None:
     assert operator.format(batch(TALK[:1]))["text"].to_list() == ["USER: Hi ASSISTANT:"]
 
 
-def test_the_tokenizers_template_and_a_file(batch: Any, context: RunContext, tokenizer: LiveTokenizer, tmp_path: Path) -> None:
-    assert live(Template(tokenizer=tokenizer), context).format(batch(TALK[:1]))["text"].to_list() == ["<|im_start|>user\nHi<|im_end|>\n"]
+def test_the_tokenizers_template_and_a_file(
+    batch: Any, context: RunContext, tokenizer: LiveTokenizer, tmp_path: Path
+) -> None:
+    assert live(Template(tokenizer=tokenizer), context).format(batch(TALK[:1]))["text"].to_list() == [
+        "<|im_start|>user\nHi<|im_end|>\n"
+    ]
     file = tmp_path / "mine.jinja"
     file.write_text("{{ messages[0].content }}{{ eos_token }}", encoding="utf-8")
     assert live(Template(file=file), context).format(batch(TALK))["text"].to_list() == ["Hi"]
-    assert live(Template(file=file, tokenizer=tokenizer), context).format(batch(TALK))["text"].to_list() == ["Hi<|im_end|>"]
+    assert live(Template(file=file, tokenizer=tokenizer), context).format(batch(TALK))["text"].to_list() == [
+        "Hi<|im_end|>"
+    ]
     with pytest.raises(StepError, match="cannot read the chat template"):
         live(Template(file=tmp_path / "none.jinja"), context)
 
@@ -86,7 +97,9 @@ def test_thinking_by_column_and_as_a_constant(batch: Any, context: RunContext) -
         ("completion", "Ciao<|im_end|>\n"),
     ],
 )
-def test_which_tokens_are_trained(batch: Any, context: RunContext, tokenizer: LiveTokenizer, loss: str, trained: str) -> None:
+def test_which_tokens_are_trained(
+    batch: Any, context: RunContext, tokenizer: LiveTokenizer, loss: str, trained: str
+) -> None:
     out = live(Tokens(tokenizer=tokenizer, loss=loss), context).format(batch(TALK))
     labels = [i for i in out["labels"][0] if i != -100]
     assert tokenizer._fast.decode(labels, skip_special_tokens=False) == trained
@@ -100,10 +113,16 @@ def test_all_tokens(batch: Any, context: RunContext, tokenizer: LiveTokenizer) -
 
 
 def test_rows_without_tokens_are_null_and_noted(batch: Any, context: RunContext, tokenizer: LiveTokenizer) -> None:
-    rows = batch(TALK, TALK[:1], [message("user", "<|im_end|>"), message("assistant", "x")], TALK, tools=[None, None, None, "{"])
+    rows = batch(
+        TALK, TALK[:1], [message("user", "<|im_end|>"), message("assistant", "x")], TALK, tools=[None, None, None, "{"]
+    )
     out = live(Tokens(tokenizer=tokenizer), context).format(rows)
     assert [column.is_null().to_list() for column in out.values()] == [[False, True, True, True]] * 2
-    assert [(i, code) for i, code, _ in context.notes] == [("r1", "nothing_to_train"), ("r2", "special_token_in_text"), ("r3", "bad_tools")]
+    assert [(i, code) for i, code, _ in context.notes] == [
+        ("r1", "nothing_to_train"),
+        ("r2", "special_token_in_text"),
+        ("r3", "bad_tools"),
+    ]
 
 
 def test_allow_special(batch: Any, context: RunContext, tokenizer: LiveTokenizer) -> None:
@@ -111,7 +130,9 @@ def test_allow_special(batch: Any, context: RunContext, tokenizer: LiveTokenizer
     assert live(Tokens(tokenizer=tokenizer, allow_special=True), context).format(rows)["labels"].null_count() == 0
 
 
-def test_a_template_that_the_tokenizer_cannot_write_stops_at_set_up(context: RunContext, tokenizer: LiveTokenizer) -> None:
+def test_a_template_that_the_tokenizer_cannot_write_stops_at_set_up(
+    context: RunContext, tokenizer: LiveTokenizer
+) -> None:
     with pytest.raises(StepError, match="no such token"):
         live(Tokens(tokenizer=tokenizer, template="llama3"), context)
 

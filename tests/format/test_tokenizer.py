@@ -87,7 +87,14 @@ def test_truncation_and_padding_in_the_file_are_ignored(tmp_path: Path) -> None:
     home = folder(tmp_path / "tok")
     raw = json.loads((home / "tokenizer.json").read_text(encoding="utf-8"))
     raw["truncation"] = {"max_length": 4, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}
-    raw["padding"] = {"strategy": {"Fixed": 64}, "direction": "Right", "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0, "pad_token": "<|endoftext|>"}
+    raw["padding"] = {
+        "strategy": {"Fixed": 64},
+        "direction": "Right",
+        "pad_to_multiple_of": None,
+        "pad_id": 0,
+        "pad_type_id": 0,
+        "pad_token": "<|endoftext|>",
+    }
     (home / "tokenizer.json").write_text(json.dumps(raw), encoding="utf-8")
     text = "eight words are more than four tokens here"
     assert TokenizerModel(model=str(home)).open().encode_batch([text]) == [BUILT.encode(text)]

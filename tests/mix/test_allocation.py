@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from sftrecipe_mix.allocation import allocate, largest_total
 
-WEIGHTS = st.dictionaries(st.text("abcdefgh", min_size=1, max_size=3), st.fractions(Fraction(1, 1000), 1000), min_size=1, max_size=8)
+WEIGHTS = st.dictionaries(
+    st.text("abcdefgh", min_size=1, max_size=3), st.fractions(Fraction(1, 1000), 1000), min_size=1, max_size=8
+)
 
 
 def test_the_example_in_the_books() -> None:
@@ -56,7 +58,9 @@ def test_with_caps_the_sum_is_exact_none_is_exceeded_and_open_parts_keep_their_p
 
 
 @given(WEIGHTS, st.data())
-def test_the_largest_total_needs_no_more_than_there_is_and_one_more_does(weights: dict[str, Fraction], data: st.DataObject) -> None:
+def test_the_largest_total_needs_no_more_than_there_is_and_one_more_does(
+    weights: dict[str, Fraction], data: st.DataObject
+) -> None:
     have = {s: data.draw(st.integers(0, 1000)) for s in weights}
     total = largest_total(weights, have)
     assert all(n <= have[s] for s, n in allocate(weights, total).items())

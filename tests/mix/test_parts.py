@@ -18,7 +18,13 @@ from sftrecipe_mix.parts import Parts
 
 def pool(**sizes: int) -> pl.DataFrame:
     names = [name for name, size in sizes.items() for _ in range(size)]
-    return pl.DataFrame({"id": [f"{n}-{i:05d}" for i, n in enumerate(names)], "source": names, "tokens": [1 + i % 7 for i in range(len(names))]})
+    return pl.DataFrame(
+        {
+            "id": [f"{n}-{i:05d}" for i, n in enumerate(names)],
+            "source": names,
+            "tokens": [1 + i % 7 for i in range(len(names))],
+        }
+    )
 
 
 def mix(frame: pl.DataFrame, context: RunContext, shards: int = 1, **params: Any) -> tuple[list[str], pl.DataFrame]:
@@ -52,7 +58,9 @@ def test_rows_fraction_and_repeat(context: RunContext) -> None:
 
 
 def test_weights_share_the_total_that_fixed_parts_leave(context: RunContext) -> None:
-    ids, _ = mix(pool(a=700, b=200, c=100), context, parts={"a": {"weight": 2}, "b": {"weight": 1}, "c": {"rows": 40}}, total=340)
+    ids, _ = mix(
+        pool(a=700, b=200, c=100), context, parts={"a": {"weight": 2}, "b": {"weight": 1}, "c": {"rows": 40}}, total=340
+    )
     assert by_source(ids) == {"a": 200, "b": 100, "c": 40}
 
 
@@ -66,8 +74,15 @@ def test_weights_without_total_take_the_most_that_repeats_nothing(context: RunCo
     ("on_short", "max_repeat", "counts"),
     [("repeat", None, {"a": 500, "b": 500}), ("repeat", 3, {"a": 700, "b": 300}), ("all", None, {"a": 900, "b": 100})],
 )
-def test_a_weight_that_asks_for_too_much(context: RunContext, on_short: str, max_repeat: int | None, counts: dict[str, int]) -> None:
-    params = {"parts": {"a": {"weight": 1}, "b": {"weight": 1}}, "total": 1000, "on_short": on_short, "max_repeat": max_repeat}
+def test_a_weight_that_asks_for_too_much(
+    context: RunContext, on_short: str, max_repeat: int | None, counts: dict[str, int]
+) -> None:
+    params = {
+        "parts": {"a": {"weight": 1}, "b": {"weight": 1}},
+        "total": 1000,
+        "on_short": on_short,
+        "max_repeat": max_repeat,
+    }
     ids, _ = mix(pool(a=2000, b=100), context, **params)
     assert by_source(ids) == counts
     per_row = Counter(i for i in ids if i[0] == "b").values()
@@ -87,11 +102,16 @@ def test_repeats_of_a_row_differ_by_at_most_one(context: RunContext) -> None:
         ({"parts": {"a": {"fraction": 1.5}}}, ["asks for 45 rows, it has 30"]),
         ({"parts": {"a": {"rows": 100}}, "on_short": "repeat", "max_repeat": 3}, ["4 copies", "`max_repeat` is 3"]),
         ({"parts": {"a": {"weight": 1}}, "total": 31}, ["asks for 31 rows, it has 30"]),
-        ({"parts": {"a": {"weight": 1}}, "total": 91, "on_short": "repeat", "max_repeat": 3}, ["cannot fill the total", "90 can be had"]),
+        (
+            {"parts": {"a": {"weight": 1}}, "total": 91, "on_short": "repeat", "max_repeat": 3},
+            ["cannot fill the total", "90 can be had"],
+        ),
         ({"parts": {"a": {"tokens": 10_000}}}, ["asks for 10,000 tokens, it has "]),
     ],
 )
-def test_too_much_is_an_error_with_numbers_and_advice(context: RunContext, params: dict[str, Any], words: list[str]) -> None:
+def test_too_much_is_an_error_with_numbers_and_advice(
+    context: RunContext, params: dict[str, Any], words: list[str]
+) -> None:
     with pytest.raises(StepError) as caught:
         mix(pool(a=30), context, **params)
     for word in words:
@@ -111,7 +131,11 @@ def test_values_that_no_part_names(context: RunContext) -> None:
     assert "leaves out 2 values of `source`: `oasst`, `gsm`" in str(caught.value)
     assert "unlisted: drop" in caught.value.help
     assert by_source(mix(frame, context, parts={"flan": {"rows": 3}}, unlisted="drop")[0]) == {"flan": 3}
-    assert by_source(mix(frame, context, parts={"flan": {"rows": 3}}, unlisted="keep")[0]) == {"flan": 3, "oasst": 5, "gsm": 5}
+    assert by_source(mix(frame, context, parts={"flan": {"rows": 3}}, unlisted="keep")[0]) == {
+        "flan": 3,
+        "oasst": 5,
+        "gsm": 5,
+    }
 
 
 def test_a_part_that_matches_nothing(context: RunContext) -> None:
@@ -220,7 +244,9 @@ def test_the_seed_re_rolls_draw_and_order(context: RunContext) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 150), st.randoms(use_true_random=False), st.integers(1, 5))
+@given(
+    st.integers(1, 60), st.integers(1, 60), st.integers(1, 150), st.randoms(use_true_random=False), st.integers(1, 5)
+)
 def test_the_result_depends_on_ids_alone(a: int, b: int, asked: int, random: Any, shards: int) -> None:
     frame = pool(a=a, b=b)
     context = RunContext("step", 7, None)  # type: ignore[arg-type]

@@ -17,7 +17,10 @@ def pool() -> pl.DataFrame:
 
 
 def stages(context: RunContext, k: Any, **params: Any) -> tuple[dict[str, list[str]], Stages]:
-    plan = {"special": {"math": {"fraction": 1}, "code": {"fraction": 1}}, "general": {"chat": {"fraction": 1}, "math": {"fraction": k}, "code": {"fraction": k}}}
+    plan = {
+        "special": {"math": {"fraction": 1}, "code": {"fraction": 1}},
+        "general": {"chat": {"fraction": 1}, "math": {"fraction": k}, "code": {"fraction": k}},
+    }
     operator = Stages(by="source", stages=plan, **params)
     assert list(operator.check()) == []
     operator.context = context
@@ -32,7 +35,13 @@ def test_dual_stage_mixing_has_exact_counts(context: RunContext) -> None:
     out, operator = stages(context, "1/256")
     assert (len(out["special"]), len(out["general"])) == (768, 103)
     table = operator.artefacts["shares"].select("stage", "part", "rows").rows()
-    assert table == [("special", "math", 512), ("special", "code", 256), ("general", "chat", 100), ("general", "math", 2), ("general", "code", 1)]
+    assert table == [
+        ("special", "math", 512),
+        ("special", "code", 256),
+        ("general", "chat", 100),
+        ("general", "math", 2),
+        ("general", "code", 1),
+    ]
 
 
 def test_replay_is_nested_in_k_and_within_the_first_stage(context: RunContext) -> None:
@@ -54,13 +63,19 @@ def test_a_source_that_no_stage_names(context: RunContext) -> None:
 
 @pytest.mark.parametrize(
     ("given", "words"),
-    [({}, "is empty"), ({"one": 3}, "`stages.one` is 3"), ({"one": {"math": {"row": 1}}}, "`stages.one.math` has no key `row`")],
+    [
+        ({}, "is empty"),
+        ({"one": 3}, "`stages.one` is 3"),
+        ({"one": {"math": {"row": 1}}}, "`stages.one.math` has no key `row`"),
+    ],
 )
 def test_check_names_the_stage(given: Any, words: str) -> None:
     assert any(words in problem for problem in Stages(stages=given).check())
 
 
 def test_it_writes_a_stage() -> None:
-    flow = Stages(by="source", stages={"one": {"math": {"tokens": 9}}}).flow({"id": "text", "source": "text", "tokens": "int"})
+    flow = Stages(by="source", stages={"one": {"math": {"tokens": 9}}}).flow(
+        {"id": "text", "source": "text", "tokens": "int"}
+    )
     assert flow.writes == {"stage": "text"}
     assert flow.reads == ("id", "source", "tokens")

@@ -22,7 +22,10 @@ from sftrecipe_pack.packing import Packing, pieces
 
 def planned(operator: Packing, lengths: list[int], context: RunContext, **columns: Any) -> pl.DataFrame:
     operator.context = context
-    frame = pl.DataFrame({"id": [f"row-{i}" for i in range(len(lengths))], **columns}, schema_overrides={"stage": pl.String} if "stage" in columns else None)
+    frame = pl.DataFrame(
+        {"id": [f"row-{i}" for i in range(len(lengths))], **columns},
+        schema_overrides={"stage": pl.String} if "stage" in columns else None,
+    )
     return operator.plan(np.array(lengths, dtype=np.int64), MemoryDataset(frame))
 
 
@@ -60,7 +63,9 @@ def test_the_plan_and_its_figures(context: RunContext) -> None:
 
 
 def test_too_long_is_an_error_with_numbers_and_a_way_out(context: RunContext) -> None:
-    with pytest.raises(StepError, match=r"2 of 3 rows are longer than 10 tokens: the longest has 30, 25 tokens are beyond") as caught:
+    with pytest.raises(
+        StepError, match=r"2 of 3 rows are longer than 10 tokens: the longest has 30, 25 tokens are beyond"
+    ) as caught:
         planned(Bfd(length=10), [15, 30, 5], context)
     for way in ("truncate", "split", "drop", "length"):
         assert way in caught.value.help
@@ -79,7 +84,9 @@ def test_too_long_is_an_error_with_numbers_and_a_way_out(context: RunContext) ->
         ),
     ],
 )
-def test_rows_that_are_too_long(context: RunContext, overlong: str, packed: set[Any], dropped: list[Any], figure: Any) -> None:
+def test_rows_that_are_too_long(
+    context: RunContext, overlong: str, packed: set[Any], dropped: list[Any], figure: Any
+) -> None:
     operator = Bfd(length=10, overlong=overlong)
     plan = planned(operator, [15, 30, 5], context)
     used = plan.filter(pl.col("pack") >= 0)
@@ -112,11 +119,18 @@ def test_max_members(context: RunContext) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(0, 20), max_size=60), st.sampled_from(["drop", "truncate", "split"]), st.booleans(), st.data())
-def test_every_token_is_where_the_figures_say(lengths: list[int], overlong: str, shuffle: bool, data: st.DataObject) -> None:
+@given(
+    st.lists(st.integers(0, 20), max_size=60), st.sampled_from(["drop", "truncate", "split"]), st.booleans(), st.data()
+)
+def test_every_token_is_where_the_figures_say(
+    lengths: list[int], overlong: str, shuffle: bool, data: st.DataObject
+) -> None:
     context = RunContext("step", 7, None)  # type: ignore[arg-type]
     groups = data.draw(st.lists(st.sampled_from("ab"), min_size=len(lengths), max_size=len(lengths)))
-    for operator in (Bfd(length=12, overlong=overlong, shuffle=shuffle), NextFit(length=12, overlong=overlong, shuffle=shuffle)):
+    for operator in (
+        Bfd(length=12, overlong=overlong, shuffle=shuffle),
+        NextFit(length=12, overlong=overlong, shuffle=shuffle),
+    ):
         plan = planned(operator, lengths, context, stage=groups)
         used, gone = plan.filter(pl.col("pack") >= 0), plan.filter(pl.col("pack") < 0)
         assert sorted(set(used["row"]) | set(gone["row"])) == list(range(len(lengths)))
@@ -125,7 +139,11 @@ def test_every_token_is_where_the_figures_say(lengths: list[int], overlong: str,
         assert size["size"].max() is None or int(size["size"].max()) <= 12  # type: ignore[arg-type]
         figures = facts(operator)
         spent = int((used["stop"] - used["start"]).sum())
-        assert spent == figures["packed_tokens"] == sum(lengths) - figures["truncated"]["tokens"] - figures["dropped"]["tokens"]
+        assert (
+            spent
+            == figures["packed_tokens"]
+            == sum(lengths) - figures["truncated"]["tokens"] - figures["dropped"]["tokens"]
+        )
         assert figures["packs"] == used["pack"].n_unique() >= max(figures["lower_bound"].values())
         assert sorted(set(used["pack"])) == list(range(figures["packs"]))
 
@@ -147,13 +165,17 @@ def test_the_result_depends_on_ids_alone(lengths: list[int], random: Any) -> Non
 def test_packs_come_in_seeded_order_not_longest_first(context: RunContext) -> None:
     lengths = list(range(1, 200)) * 2
     shuffled = planned(Bfd(length=200), lengths, context)
-    longest = shuffled.group_by("pack", maintain_order=True).agg((pl.col("stop") - pl.col("start")).max())["stop"].to_list()
+    longest = (
+        shuffled.group_by("pack", maintain_order=True).agg((pl.col("stop") - pl.col("start")).max())["stop"].to_list()
+    )
     assert longest != sorted(longest, reverse=True)
     context.seed = 8
     assert planned(Bfd(length=200), lengths, context)["row"].to_list() != shuffled["row"].to_list()
     plain = planned(Bfd(length=200, shuffle=False), lengths, context)
     first = plain.unique("pack", keep="first", maintain_order=True)
-    assert (first["stop"] - first["start"]).to_list() == sorted((first["stop"] - first["start"]).to_list(), reverse=True)
+    assert (first["stop"] - first["start"]).to_list() == sorted(
+        (first["stop"] - first["start"]).to_list(), reverse=True
+    )
 
 
 @pytest.mark.parametrize("lengths", [[], [0, 0], [99]])
@@ -176,7 +198,13 @@ def test_next_fit_keeps_the_order() -> None:
 
 def test_pieces_of_rows() -> None:
     row, start, stop, dropped = pieces(np.array([5, 0, 25, 10]), 10, "split")
-    assert list(zip(row.tolist(), start.tolist(), stop.tolist(), strict=True)) == [(0, 0, 5), (2, 0, 10), (2, 10, 20), (2, 20, 25), (3, 0, 10)]
+    assert list(zip(row.tolist(), start.tolist(), stop.tolist(), strict=True)) == [
+        (0, 0, 5),
+        (2, 0, 10),
+        (2, 10, 20),
+        (2, 20, 25),
+        (3, 0, 10),
+    ]
     assert dropped.tolist() == [0, 2, 0, 0]
 
 
@@ -201,7 +229,9 @@ def test_tokens_that_are_there_are_handed_over() -> None:
 @pytest.mark.parametrize("labels", [[[1], None, []], [None, None, []]])
 def test_labels_of_another_length(labels: Any) -> None:
     with pytest.raises(StepError, match="1 rows have `labels` of another length than `input_ids`, the first is a"):
-        Bfd(length=10).tokens(rows_of(input_ids=pl.Series([[1, 2], None, []], dtype=TOKENS), labels=pl.Series(labels, dtype=TOKENS)))
+        Bfd(length=10).tokens(
+            rows_of(input_ids=pl.Series([[1, 2], None, []], dtype=TOKENS), labels=pl.Series(labels, dtype=TOKENS))
+        )
 
 
 @pytest.mark.parametrize("given", [None, [[7, 8], None, None]])
@@ -225,7 +255,11 @@ def test_a_tokenizer_makes_what_is_missing(context: RunContext, given: Any) -> N
         ({}, {"input_ids": "tokens", "labels": "tokens"}, ("id", "input_ids", "labels")),
         ({}, {"input_ids": "tokens", "stage": "text"}, ("id", "input_ids", "stage")),
         ({"tokenizer": "tok"}, {"messages": "messages", "tools": "json"}, ("id", "messages", "tools")),
-        ({"tokenizer": "tok", "by": "lang"}, {"messages": "messages", "input_ids": "tokens", "lang": "text"}, ("id", "lang", "input_ids", "messages")),
+        (
+            {"tokenizer": "tok", "by": "lang"},
+            {"messages": "messages", "input_ids": "tokens", "lang": "text"},
+            ("id", "lang", "input_ids", "messages"),
+        ),
         ({}, {"": "any"}, ("id", "input_ids", "labels")),
     ],
 )

@@ -91,7 +91,10 @@ def test_a_cap_on_members_holds(case: tuple[int, list[int]], cap: int) -> None:
 @given(LENGTHS, st.data())
 def test_keys_change_who_is_where_and_nothing_else(case: tuple[int, list[int]], data: st.DataObject) -> None:
     capacity, lengths = case
-    keys = np.array(data.draw(st.lists(st.integers(0, 2**64 - 1), min_size=len(lengths), max_size=len(lengths), unique=True)), dtype=np.uint64)
+    keys = np.array(
+        data.draw(st.lists(st.integers(0, 2**64 - 1), min_size=len(lengths), max_size=len(lengths), unique=True)),
+        dtype=np.uint64,
+    )
     packs = best_fit_decreasing(ints(lengths), capacity, None, keys)
     assert checked(packs, lengths, capacity) == one_by_one(lengths, capacity)
     swap = np.array(data.draw(st.permutations(range(len(lengths)))), dtype=np.int64)

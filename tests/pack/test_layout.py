@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from sftrecipe_pack.layout import IGNORE, boundary_labels, cu_seqlens, document_ids, position_ids, starts
 
-CASES = json.loads((Path(__file__).parents[1] / "data" / "mix_pack" / "position_ids.json").read_text(encoding="utf-8"))["cases"]
+CASES = json.loads((Path(__file__).parents[1] / "data" / "mix_pack" / "position_ids.json").read_text(encoding="utf-8"))[
+    "cases"
+]
 
 
 @pytest.mark.parametrize("case", CASES, ids=[str(c["seq_lengths"]) for c in CASES])
