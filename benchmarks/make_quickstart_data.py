@@ -195,9 +195,8 @@ def _size(row: Any) -> int:
 
 
 def _read(path: Path) -> list[Row]:
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    with opened as file:
-        text = file.read()
+    data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    text = data.decode("utf-8")
     if text.lstrip().startswith("["):
         found: list[Row] = json.loads(text)
         return found

@@ -31,7 +31,7 @@ __all__ = ["BUILT_IN", "MARKS", "ROLES", "ChatTemplate", "Turns", "chat_template
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 MARKS = ("\ue000\ue001\ue002", "\ue000\ue003\ue002")
-"""Stand before and behind what the assistant says in a marked text. Private-use characters: no text has them by chance."""
+"""Stand around what the assistant says in a marked text. Private-use characters: no text has them by chance."""
 
 _REASONING = ("reasoning", "reasoning_content", "thinking")  # what templates call it
 _READS_REASONING = re.compile(r"reasoning_content|\.(reasoning|thinking)\b|\[['\"](reasoning|thinking)['\"]\]")

@@ -57,7 +57,8 @@ _CHATML = r"""
       {{- message.content }}
       {%- for call in message.tool_calls or [] %}
         {{- "\n" if message.content or not loop.first }}
-        {{- "<tool_call>\n" ~ ({"name": call.function.name, "arguments": call.function.arguments} | tojson) ~ "\n</tool_call>" }}
+        {%- set said = {"name": call.function.name, "arguments": call.function.arguments} %}
+        {{- "<tool_call>\n" ~ (said | tojson) ~ "\n</tool_call>" }}
       {%- endfor %}
       {{- "<|im_end|>" }}
     {%- endgeneration %}

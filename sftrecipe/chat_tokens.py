@@ -22,8 +22,8 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Literal, Union
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from sftrecipe.chat import MARKS, ChatTemplate, Turns
 from sftrecipe.errors import RowError
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-    Tokenised = Union[tuple[NDArray[np.int32], NDArray[np.int32]], RowError]
+    Tokenised: TypeAlias = tuple[NDArray[np.int32], NDArray[np.int32]] | RowError
 
 __all__ = ["IGNORED", "Loss", "spans", "token_columns", "tokenise"]
 
@@ -147,7 +147,7 @@ def _by_pieces(texts: Sequence[tuple[str, Spans]], tokenizer: Tokenizer) -> list
     made: list[Tokenised] = []
     for (text, trained), ids in zip(texts, tokenizer.encode_batch([t for t, _ in texts]), strict=True):
         borders = [0, *(b for span in trained for b in span), len(text)]
-        cuts = [text[a:b] for a, b in zip(borders[:-1], borders[1:], strict=True)]
+        cuts = [text[a:b] for a, b in pairwise(borders)]
         pieces = [tokenizer.encode(cut) if cut else [] for cut in cuts]
         if [i for piece in pieces for i in piece] != list(ids):
             made.append(RowError("tokens_cross_turns"))

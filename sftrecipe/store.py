@@ -39,7 +39,7 @@ class Store:
         self.evicted: list[str] = []
 
     def open(self) -> None:
-        """Makes the folder. Raises StepError R620 if it cannot be written."""
+        """Makes the folder. Raises StepError R660 if it cannot be written."""
         try:
             for name in ("objects", "locks", "last", "runs"):
                 (self.root / name).mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ class Store:
             if not ignore.exists():
                 ignore.write_text("*\n")
         except OSError as error:
-            raise StepError(f"the store {self.root} cannot be written: {error.strerror}", code="R620", help="give another with --store") from error
+            raise StepError(f"the store {self.root} cannot be written: {error.strerror}", code="R660", help="give another with --store") from error
 
     def folder(self, key: str) -> Path:
         """Where the files of a key live."""
@@ -106,13 +106,13 @@ class Store:
 
     @contextmanager
     def claim(self, target: Path) -> Iterator[None]:
-        """Holds an output path. Raises StepError R621 with the holder if another run writes there."""
+        """Holds an output path. Raises StepError R661 with the holder if another run writes there."""
         name = "out-" + hashlib.sha256(str(target.absolute()).encode()).hexdigest()[:16]
         with (self.root / "locks" / name).open("a+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise StepError(f"{target} is being written by process {holder(file)}", code="R621", help="wait for it, or write elsewhere") from None
+                raise StepError(f"{target} is being written by process {holder(file)}", code="R661", help="wait for it, or write elsewhere") from None
             file.seek(0)
             file.truncate()
             file.write(f"{os.getpid()} on {socket.gethostname()}")
@@ -141,14 +141,14 @@ def check_file(path: Path, sha: str) -> None:
     try:
         stat = path.lstat()
     except OSError:
-        raise StoreDamaged(f"{path.name} is gone from the store", step=key, code="R622") from None
+        raise StoreDamaged(f"{path.name} is gone from the store", step=key, code="R662") from None
     if not os.path.isfile(path) or path.is_symlink():
-        raise StoreDamaged(f"{path.name} in the store is no plain file", step=key, code="R622")
+        raise StoreDamaged(f"{path.name} in the store is no plain file", step=key, code="R662")
     mark = (stat.st_size, stat.st_mtime_ns, stat.st_ino, sha)
     if _verified.get(str(path)) == mark:
         return
     if sha256_of(path) != sha:
-        raise StoreDamaged(f"{path.name} in the store is not what was written", step=key, code="R622")
+        raise StoreDamaged(f"{path.name} in the store is not what was written", step=key, code="R662")
     _verified[str(path)] = mark
 
 
@@ -159,7 +159,7 @@ def trust(path: Path, sha: str) -> None:
 
 
 def atomic_bytes(path: Path, data: bytes) -> None:
-    """Writes a file that is there whole or not at all. Raises StepError R623 when the disk is full."""
+    """Writes a file that is there whole or not at all. Raises StepError R663 when the disk is full."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
@@ -169,7 +169,7 @@ def atomic_bytes(path: Path, data: bytes) -> None:
         os.replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise StepError(f"cannot write {path}: {error.strerror} ({len(data):,} bytes)", code="R623", help="free space and run again") from error
+        raise StepError(f"cannot write {path}: {error.strerror} ({len(data):,} bytes)", code="R663", help="free space and run again") from error
 
 
 def atomic_json(path: Path, data: Any) -> None:

@@ -30,7 +30,17 @@ LATENCY = 0.2
 
 @contextmanager
 def server(*options: str) -> Iterator[str]:
-    command = [sys.executable, "-m", "sftrecipe.testing.server", "--port", "0", "--latency", str(LATENCY), "--max-seconds", "300"]
+    command = [
+        sys.executable,
+        "-m",
+        "sftrecipe.testing.server",
+        "--port",
+        "0",
+        "--latency",
+        str(LATENCY),
+        "--max-seconds",
+        "300",
+    ]
     process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -56,7 +66,12 @@ def run(client: str, url: str, rows: int, concurrency: int, store: Path) -> dict
     out, _ = start(client, url, rows, concurrency, store).communicate(timeout=300)
     found = dict(json.loads(out)) | {"wall_s": round(time.perf_counter() - begun, 3)}
     seen = stats(url)
-    return found | {"span_s": seen["span"], "sent": seen["requests"], "in_flight_mean": seen["in_flight_mean"], "faults": seen["faults"]}
+    return found | {
+        "span_s": seen["span"],
+        "sent": seen["requests"],
+        "in_flight_mean": seen["in_flight_mean"],
+        "faults": seen["faults"],
+    }
 
 
 def case(name: str, client: str, rows: int, concurrency: int, *options: str) -> dict[str, Any]:
@@ -64,7 +79,14 @@ def case(name: str, client: str, rows: int, concurrency: int, *options: str) -> 
         found = run(client, url, rows, concurrency, Path(folder))
     load = round(os.getloadavg()[0], 1)
     ideal = rows * LATENCY / concurrency
-    line = {"case": name, "client": client, "concurrency": concurrency, "ideal_s": round(ideal, 2), "load": load, **found}
+    line = {
+        "case": name,
+        "client": client,
+        "concurrency": concurrency,
+        "ideal_s": round(ideal, 2),
+        "load": load,
+        **found,
+    }
     line |= {"run_over_ideal": round(found["run_s"] / ideal, 2), "wall_over_ideal": round(found["wall_s"] / ideal, 2)}
     say(line)
     return line
@@ -90,7 +112,18 @@ def clean(rows: int) -> list[dict[str, Any]]:
 
 def faults(rows: int) -> list[dict[str, Any]]:
     none = case("no faults", "ours", rows, 64)
-    mixed = case("5% 429, 2% 500, 1% broken body", "ours", rows, 64, "--fault", "429=0.05", "--fault", "500=0.02", "--fault", "bad_json=0.01")
+    mixed = case(
+        "5% 429, 2% 500, 1% broken body",
+        "ours",
+        rows,
+        64,
+        "--fault",
+        "429=0.05",
+        "--fault",
+        "500=0.02",
+        "--fault",
+        "bad_json=0.01",
+    )
     some = case("5% 429", "ours", rows, 64, "--fault", "429=0.05")
     some["over_none"] = round(some["run_s"] / none["run_s"], 2)
     sys.stdout.write(f"    5% 429 over none: {some['over_none']}\n")
@@ -118,7 +151,12 @@ def kill(rows: int) -> list[dict[str, Any]]:
             in_flight = stats(url)["in_flight"]
             process.send_signal(signal.SIGKILL)
             process.wait(10)
-            line = {"case": "kill -9 at half, again", "client": "ours", "concurrency": concurrency, "in_flight_at_kill": in_flight}
+            line = {
+                "case": "kill -9 at half, again",
+                "client": "ours",
+                "concurrency": concurrency,
+                "in_flight_at_kill": in_flight,
+            }
             line |= run("ours", url, rows, concurrency, Path(folder))
         line["repeated"] = line["sent"] - rows
         say(line)

@@ -56,7 +56,9 @@ def bare(url: str, rows: int, concurrency: int, store: Path) -> dict[str, Any]:
     async def run() -> None:
         source = iter(range(rows))
         connector = aiohttp.TCPConnector(limit=concurrency)
-        async with aiohttp.ClientSession(connector=connector, headers={"Authorization": "Bearer sk-not-a-key"}) as client:
+        async with aiohttp.ClientSession(
+            connector=connector, headers={"Authorization": "Bearer sk-not-a-key"}
+        ) as client:
 
             async def worker() -> None:
                 for i in source:

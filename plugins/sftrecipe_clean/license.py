@@ -81,7 +81,7 @@ def _problem(pattern: str) -> str:
     word = canonical(pattern)
     if word.lower() in UNKNOWN:
         return f"`{pattern}` states no licence; `unknown: keep` keeps such rows"
-    if word.lower().startswith("licenseref-") or matches_any_known(word):
+    if word.lower().startswith("licenseref-") or _is_known(word):
         return ""
     if "*" in word:
         return f"`{pattern}` matches no licence that is known here"
@@ -89,6 +89,6 @@ def _problem(pattern: str) -> str:
     return f"`{pattern}` is no SPDX id; {near}" if near else ""
 
 
-def matches_any_known(pattern: str) -> bool:
+def _is_known(pattern: str) -> bool:
     """Whether a pattern matches at least one id known here."""
     return any(matches(known, [pattern]) for known in KNOWN)

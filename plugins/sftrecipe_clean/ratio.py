@@ -6,15 +6,16 @@ This is the normalised indel similarity, rapidfuzz.fuzz.ratio / 100; two empty t
 with one big integer a text (Hyyro 2004, "Bit-parallel LCS-length computation revisited"): |b| steps on |a| bits.
 
 With threshold t a pair of lengths m, n differs by at most d = floor((1 - t)(m + n)) insertions and deletions, D = (d + m - n) / 2 of them
-deletions from the text of length m. A deletion breaks at most q of its q-grams, an insertion q - 1, so of its distinct q-grams at most
-K = qD + (q - 1)(d - D) are missing in the other text (Ukkonen 1992; `missing_allowed`). Three filters follow, none of which loses a pair:
+deletions from the text of length m. A deletion breaks at most q of its q-grams, an insertion q - 1, so of its m - q + 1 q-grams, repeats
+counted, at most K = qD + (q - 1)(d - D) are missing in the other text (Ukkonen 1992; `missing_allowed`). Three filters follow, none of
+which loses a pair:
 
     length   t / (2 - t) <= m / n <= (2 - t) / t
-    prefix   sorted by any fixed order, the first K + 1 distinct q-grams of each text share one (Chaudhuri, Ganti, Kaushik 2006)
+    prefix   sorted by any fixed order, the first K + 1 q-grams of each text share one (Chaudhuri, Ganti, Kaushik 2006)
     count    at most K bits of one text's bitmap of q-grams are missing in the other's
 
-The order is by rarity, so prefixes hold grams that few texts have. A text with K or fewer distinct q-grams is given to the prefix filter
-whole; pairs of two such texts (a handful of characters) are compared by length alone.
+The order is by rarity, so prefixes hold grams that few texts have. A text with K or fewer q-grams goes into the prefix filter whole;
+pairs of two such texts (a handful of characters) are compared by length alone.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def length_range(length: Ints, threshold: float) -> tuple[Ints, Ints]:
 
 
 def missing_allowed(length: Ints, other: Ints, threshold: float, q: int) -> Ints:
-    """K: distinct q-grams of a text of `length` that a text of length `other` may lack. Negative: the lengths rule the pair out."""
+    """K: q-grams of a text of `length` that a text of length `other` may lack. Negative: the lengths rule the pair out."""
     edits = np.floor((1 - threshold) * (length + other) + _SLACK).astype(np.int64)
     edits -= (edits + length - other) % 2  # insertions and deletions change the length by their difference
     deletions = (edits + length - other) // 2
@@ -130,13 +131,18 @@ def tally(members: Words) -> npt.NDArray[np.uint32]:
     return np.bincount(members >> np.uint32(14), minlength=FREQUENCIES).astype(np.uint32)
 
 
-def prefix(members: Words, sizes: Ints, take: Ints, frequency: npt.NDArray[np.uint32]) -> tuple[Words, Ints]:
-    """(members, rows): the first `take` members of each row's set, the rarest by `frequency` first, of equals the smaller."""
+def prefix(hashes: Hashes, offsets: Ints, take: Ints, frequency: npt.NDArray[np.uint32]) -> tuple[Words, Ints]:
+    """(grams, rows): of each row's grams, repeats counted, the first `take`, the rarest by `frequency` first; then each once."""
+    members = (hashes >> np.uint64(32)).astype(np.uint32)
+    sizes = np.diff(offsets)
     rows = np.repeat(np.arange(len(sizes), dtype=np.int64), sizes)
     order = np.lexsort((members, frequency[members >> np.uint32(14)], rows))
-    place = np.arange(len(members)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    place = np.arange(len(members)) - np.repeat(offsets[:-1], sizes)
     chosen = order[place < np.repeat(take, sizes)]
-    return members[chosen], rows[chosen]
+    members, rows = members[chosen], rows[chosen]
+    new = np.ones(len(members), bool)
+    new[1:] = (members[1:] != members[:-1]) | (rows[1:] != rows[:-1])  # equal grams of a row stand side by side
+    return members[new], rows[new]
 
 
 def _mix(values: Hashes) -> Hashes:

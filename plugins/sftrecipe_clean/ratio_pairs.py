@@ -64,15 +64,13 @@ def tally_of_some(reading: TextReader, rows: int, threshold: float) -> Frequenci
 
 
 def gram_prefixes(frame: pl.DataFrame, by: Any, threshold: float, frequency: Frequencies, step: str) -> pl.DataFrame:
-    """row, length (characters), distinct (grams), prefix (list of grams) and bits (their bitmap) of each row of a shard."""
+    """row, length (characters), prefix (list of grams) and bits (their bitmap) of each row of a shard."""
     q = gram_length(threshold)
     hashes, offsets, lengths = grams(text_column(frame, by, step), q)
-    members, sizes = distinct(hashes, offsets)
-    take = np.minimum(most_missing(lengths, threshold, q) + 1, sizes)
-    chosen, rows = prefix(members, sizes, take, frequency)
+    chosen, rows = prefix(hashes, offsets, most_missing(lengths, threshold, q) + 1, frequency)
     listed = pl.DataFrame({"at": rows, "prefix": chosen}).group_by("at", maintain_order=True).agg("prefix")
-    bits = bitmaps(members, sizes)
-    made = pl.DataFrame({"row": frame["row"], "length": lengths, "distinct": sizes}).with_columns(
+    bits = bitmaps(*distinct(hashes, offsets))
+    made = pl.DataFrame({"row": frame["row"], "length": lengths}).with_columns(
         pl.int_range(pl.len(), dtype=pl.Int64).alias("at"),
         pl.Series("bits", bits, dtype=pl.Array(pl.UInt64, BITMAP_WORDS)),
     )
@@ -94,7 +92,8 @@ def gram_buckets(index: pl.DataFrame, threshold: float) -> Iterator[tuple[Ints, 
         stop = int(np.searchsorted(bucket, bucket[min(at + _ENTRIES_AT_ONCE, len(bucket)) - 1], "right"))
         yield members[at:stop], bucket[at:stop] - bucket[at]
         at = stop
-    few = np.flatnonzero((index["distinct"].to_numpy() <= most_missing(lengths, threshold, gram_length(threshold))) & (lengths > 0))
+    q = gram_length(threshold)
+    few = np.flatnonzero((lengths - q + 1 <= most_missing(lengths, threshold, q)) & (lengths > 0))
     yield buckets(np.zeros(len(few), np.int64), few, lengths)
 
 

@@ -146,7 +146,7 @@ class Budgeted(Select):
     @property
     def title(self) -> str:
         """How messages name this operator."""
-        return f"select.{self.name or type(self).__name__.lower()}"
+        return self.name if self.name.startswith("select.") else f"select.{self.name or type(self).__name__.lower()}"
 
     @property
     def log(self) -> Any:

@@ -114,7 +114,7 @@ class Clusters(Budgeted):
         value = numbers(column_of(data, self.by), pool, f"{self.title}: `by`")
         if not len(pool):
             return pool.choice(np.empty(0, dtype=np.int64))
-        label = self._labels(data.matrix(self.embedding), pool)
+        label = self._labels(np.asarray(data.matrix(self.embedding)), pool)
         best = pool.order(-value)
         if self.rule == "top":
             kept, passed = self._top(best, label, pool.budget)

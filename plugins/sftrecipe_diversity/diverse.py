@@ -39,22 +39,77 @@ class Walk:
     value: np.ndarray = field(default_factory=lambda: np.empty(0))
 
 
-class _Kept:
-    """Unit vectors of the rows kept so far, in one growing block."""
+class _Walker:
+    """The rows kept so far, their unit vectors in one growing block, and what is left of the budget."""
 
-    def __init__(self, width: int) -> None:
-        self.rows: list[int] = []
-        self._units = np.empty((1024, width), dtype=np.float32)
+    def __init__(self, x: np.ndarray, length: np.ndarray, limit: float, budget: Budget) -> None:
+        self.x, self.length, self.limit, self.budget = x, length, limit, budget
+        self.left = len(x) if budget.limit is None else budget.limit
+        self.walk = Walk()
+        self._units = np.empty((1024, x.shape[1]), dtype=np.float32)
 
-    def add(self, rows: list[int], units: np.ndarray) -> None:
-        end = len(self.rows) + len(rows)
-        while end > len(self._units):
+    def block(self, rows: np.ndarray) -> None:
+        """Decides these rows, in order."""
+        prices = [0 if self.budget.limit is None else self.budget.price(r) for r in rows.tolist()]
+        units = unit(self.x[rows], self.length[rows])
+        before = units @ self._units[: len(self.walk.kept)].T
+        inside = units @ units.T
+        blocked, clash = self._too_near(rows, before), self._clashes(rows, inside)
+        chosen, near = [], []
+        for at, price in enumerate(prices):
+            if self.left <= 0:
+                break
+            if price > self.left:
+                continue
+            if blocked[at]:
+                near.append(at)
+                continue
+            chosen.append(at)
+            self.left -= price
+            blocked |= clash[at]  # of rows before this one, decided already, nothing more is asked
+        self._explain(rows, near, chosen, before, inside)
+        self._keep(rows[chosen].tolist(), units[chosen])
+
+    def _keep(self, rows: list[int], units: np.ndarray) -> None:
+        start = len(self.walk.kept)
+        while start + len(rows) > len(self._units):
             self._units = np.concatenate([self._units, np.empty_like(self._units)])
-        self._units[len(self.rows) : end] = units
-        self.rows += rows
+        self._units[start : start + len(rows)] = units
+        self.walk.kept += rows
 
-    def similarities(self, units: np.ndarray) -> np.ndarray:
-        return np.asarray(units @ self._units[: len(self.rows)].T)
+    def _too_near(self, rows: np.ndarray, similar: np.ndarray) -> np.ndarray:
+        """bool [n]: a kept row is nearer than the limit. Similarities within NEAR of it are computed again."""
+        kept = np.array(self.walk.kept, dtype=np.int64)
+        top = similar.max(axis=1, initial=-2.0)
+        out = np.asarray(top > self.limit + NEAR)
+        for at in np.flatnonzero(~out & (top >= self.limit - NEAR)):
+            close = np.flatnonzero(similar[at] >= self.limit - NEAR)
+            exact = cosines(self.x, np.full(len(close), rows[at]), self.x, kept[close])
+            out[at] = (exact > self.limit + SAME).any()
+        return out
+
+    def _clashes(self, rows: np.ndarray, inside: np.ndarray) -> np.ndarray:
+        """bool [n, n], right above the diagonal: rows of the block that are nearer than the limit."""
+        over = np.asarray(inside > self.limit)
+        a, b = np.nonzero(np.abs(inside - self.limit) <= NEAR)
+        a, b = a[a < b], b[a < b]
+        if len(a):
+            over[a, b] = cosines(self.x, rows[a], self.x, rows[b]) > self.limit + SAME
+        return over
+
+    def _explain(
+        self, rows: np.ndarray, near: list[int], chosen: list[int], before: np.ndarray, inside: np.ndarray
+    ) -> None:
+        """Names for each near row the first of the kept rows before it that are nearest, within NEAR."""
+        if not near:
+            return
+        later = inside[near][:, chosen]
+        later[np.array(chosen, dtype=np.int64)[None, :] > np.array(near)[:, None]] = -2.0
+        similar = np.concatenate([before[near], later], axis=1)
+        first = (similar >= similar.max(axis=1, keepdims=True) - NEAR).argmax(axis=1)
+        names = np.array(self.walk.kept + rows[chosen].tolist(), dtype=np.int64)
+        self.walk.near += rows[near].tolist()
+        self.walk.other += names[first].tolist()
 
 
 def diverse(
@@ -70,91 +125,19 @@ def diverse(
 
     A row that does not fit into what is left of the budget is passed over without a look at its likeness.
     """
-    length = norms(x) if length is None else length
-    walk, kept = Walk(), _Kept(x.shape[1])
-    left = len(order) if budget.limit is None else budget.limit
+    walker = _Walker(x, norms(x) if length is None else length, max_similarity, budget)
     for part in slices(len(order), block):
         rows = order[part]
         if budget.cost is not None and budget.limit is not None:
-            rows = rows[budget.cost[rows] <= left]
-        if left <= 0:
+            rows = rows[budget.cost[rows] <= walker.left]
+        if walker.left <= 0:
             break
         if len(rows):
-            left = _block(x, rows, unit(x[rows], length[rows]), max_similarity, budget, left, kept, walk)
-    walk.kept = kept.rows
-    walk.value = cosines(x, np.array(walk.near, dtype=np.int64), x, np.array(walk.other, dtype=np.int64))
+            walker.block(rows)
+    walk = walker.walk
+    near, other = np.array(walk.near, dtype=np.int64), np.array(walk.other, dtype=np.int64)
+    walk.value = np.round(cosines(x, near, x, other), 9)
     return walk
-
-
-def _block(
-    x: np.ndarray, rows: np.ndarray, units: np.ndarray, limit: float, budget: Budget, left: int, kept: _Kept, walk: Walk
-) -> int:
-    """Decides the rows of one block; returns what is left of the budget."""
-    before = kept.similarities(units)
-    blocked = _too_near(x, rows, np.array(kept.rows, dtype=np.int64), before, limit)
-    inside = units @ units.T
-    clash = _clashes(x, rows, inside, limit, np.flatnonzero(~blocked))
-    chosen, near = [], []
-    for at, price in enumerate([1] * len(rows) if budget.cost is None else budget.cost[rows].tolist()):
-        if left <= 0:
-            break
-        if budget.limit is not None and price > left:
-            continue
-        if blocked[at]:
-            near.append(at)
-            continue
-        chosen.append(at)
-        blocked[clash[at]] = True
-        left -= price if budget.limit is not None else 0
-    if near:
-        _explain(rows, near, chosen, before, inside, kept.rows, walk)
-    kept.add(rows[chosen].tolist(), units[chosen])
-    return left
-
-
-def _too_near(x: np.ndarray, rows: np.ndarray, kept: np.ndarray, similar: np.ndarray, limit: float) -> np.ndarray:
-    """bool [n]: a kept row is nearer than the limit. Similarities within NEAR of it are computed again."""
-    if not len(kept):
-        return np.zeros(len(rows), dtype=bool)
-    top = similar.max(axis=1)
-    out = np.asarray(top > limit + NEAR)
-    for at in np.flatnonzero(~out & (top >= limit - NEAR)):
-        close = np.flatnonzero(similar[at] >= limit - NEAR)
-        out[at] = (cosines(x, np.full(len(close), rows[at]), x, kept[close]) > limit + SAME).any()
-    return out
-
-
-def _clashes(
-    x: np.ndarray, rows: np.ndarray, inside: np.ndarray, limit: float, free: np.ndarray
-) -> dict[int, np.ndarray]:
-    """For each free row of the block, the places after it that are nearer than the limit."""
-    over = np.triu(inside > limit, 1)
-    a, b = np.nonzero(np.triu(np.abs(inside - limit) <= NEAR, 1))
-    if len(a):
-        over[a, b] = cosines(x, rows[a], x, rows[b]) > limit + SAME
-    return {int(at): np.flatnonzero(over[at]) for at in free}
-
-
-def _explain(
-    rows: np.ndarray,
-    near: list[int],
-    chosen: list[int],
-    before: np.ndarray,
-    inside: np.ndarray,
-    kept: list[int],
-    walk: Walk,
-) -> None:
-    """Names for each near row the first of the kept rows before it that are nearest, within NEAR."""
-    later = (
-        np.where(np.array(chosen)[None, :] < np.array(near)[:, None], inside[np.ix_(near, chosen)], -2.0)
-        if chosen
-        else inside[near, :0]
-    )
-    all_before = np.concatenate([before[near], later], axis=1)
-    first = (all_before >= all_before.max(axis=1, keepdims=True) - NEAR).argmax(axis=1)
-    names = np.array(kept + rows[chosen].tolist(), dtype=np.int64)
-    walk.near += rows[near].tolist()
-    walk.other += names[first].tolist()
 
 
 def diverse_original(
@@ -250,7 +233,7 @@ class Diverse(Budgeted):
         score = numbers(column_of(data, self.by), pool, f"{self.title}: `by`")
         if not len(pool):
             return pool.choice(np.empty(0, dtype=np.int64))
-        walk = self._walk(data.matrix(self.embedding), score, pool)
+        walk = self._walk(np.asarray(data.matrix(self.embedding)), score, pool)
         kept, near = np.array(walk.kept, dtype=np.int64), np.array(walk.near, dtype=np.int64)
         reached = np.zeros(len(pool), dtype=bool)
         reached[np.concatenate([kept, near])] = True

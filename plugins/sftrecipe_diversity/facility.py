@@ -25,7 +25,7 @@ from sftrecipe_diversity.budget import Budget, Budgeted, Pool, column_of, number
 from sftrecipe_diversity.greedy import Greedy, lazy_greedy
 from sftrecipe_diversity.space import drop_zeros, nearest, slices
 
-__all__ = ["Dense", "Facility", "Sparse", "facility", "kernel"]
+__all__ = ["Dense", "Facility", "Sparse", "facility", "kernel", "neighbours"]
 
 
 class Dense:
@@ -102,7 +102,9 @@ def kernel(x: np.ndarray, length: np.ndarray, name: str) -> np.ndarray:
     return np.asarray(np.exp(out, out=out))
 
 
-def neighbours(x: np.ndarray, rows: np.ndarray, length: np.ndarray, tie: np.ndarray, k: int, name: str) -> Sparse:
+def neighbours(
+    x: np.ndarray, rows: np.ndarray, k: int, name: str = "cosine", *, length: np.ndarray, tie: np.ndarray
+) -> Sparse:
     """The sparse form over `rows` of x: each row's k nearest by cosine, itself included."""
     size = np.full(len(x), np.inf)
     size[rows] = length[rows]
@@ -149,7 +151,7 @@ def facility(
         lambda row: weight * cover.gain(row) + float(bonus[row]),
         cover.add,
         budget,
-        tie,
+        tie=tie,
     )
 
 
@@ -177,7 +179,7 @@ class Facility(Budgeted):
         quality = None if self.by is None else numbers(column_of(data, self.by), pool, f"{self.title}: `by`")
         if not len(pool):
             return pool.choice(np.empty(0, dtype=np.int64))
-        x = data.matrix(self.embedding)
+        x = np.asarray(data.matrix(self.embedding))
         length = drop_zeros(pool, x)
         rows = np.flatnonzero(pool.alive)
         if not len(rows):
@@ -204,10 +206,10 @@ class Facility(Budgeted):
             value[rows] = cover.cover
             kept, passed = rows[made.kept], rows[made.passed]
         else:
-            cover = neighbours(x, rows, length, pool.tie, self.neighbors, self.kernel)
+            cover = neighbours(x, rows, self.neighbors, self.kernel, length=length, tie=pool.tie)
             made = facility(cover, pool.budget, quality=quality, alpha=self.alpha, rows=rows, tie=pool.tie)
             other, value, kept, passed = cover.chosen, cover.cover, made.kept, made.passed
-        value = np.where(other < 0, np.nan, value)
+        value = np.where(other < 0, np.nan, np.round(value, 6))
         return pool.choice(
             kept, [Dropped(passed, "over_budget", other[passed], value[passed])], other=other, value=value
         )

@@ -33,6 +33,7 @@ def lazy_greedy(
     gain: Callable[[int], float],
     add: Callable[[int], None],
     budget: Budget,
+    *,
     tie: np.ndarray,
 ) -> Greedy:
     """Again and again the one of `rows` with the largest gain. `bounds` [N] are the gains before anything is chosen.

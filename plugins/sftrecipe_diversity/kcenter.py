@@ -29,9 +29,9 @@ from sftrecipe import Choice, Column, Dataset, Dropped, File, Flow, Param, StepE
 from sftrecipe_diversity.budget import Budget, Budgeted, Pool, column_of, flags
 from sftrecipe_diversity.draws import uniform
 from sftrecipe_diversity.exchange import give_rows, read_ids, take_vectors
-from sftrecipe_diversity.space import NEAR, SAME, distances, drop_zeros, norms, slices
+from sftrecipe_diversity.space import NEAR, SAME, distances, drop_zeros, medoid, norms, slices, whiten
 
-__all__ = ["Centres", "KCenter", "k_center", "k_center_original", "medoid", "whiten"]
+__all__ = ["Centres", "KCenter", "k_center", "k_center_original"]
 
 _FAR = 64
 
@@ -134,7 +134,7 @@ class _Field:
             order = np.lexsort((self.tie[rows], self.nearest[rows], -level))
             again = np.zeros(len(rows), dtype=bool)
             again[1:] = (np.diff(level[order]) == 0) & (np.diff(self.nearest[rows[order]]) == 0)
-            rows, level, again = rows[order], level[order], again
+            rows, level = rows[order], level[order]
             rows = rows[np.lexsort((self.tie[rows], -level, again))]
         return np.concatenate([[sure], rows[rows != sure][: count - 1]])
 
@@ -220,42 +220,6 @@ def k_center_original(x: np.ndarray, start: np.ndarray, count: int) -> Centres:
     return Centres(np.array(chosen, dtype=np.int64), nearest, np.empty(0, dtype=np.int64))
 
 
-def medoid(x: np.ndarray, alive: np.ndarray, tie: np.ndarray) -> int:
-    """The row with the smallest sum of squared distances to all, that is the one nearest to the mean; ties by `tie`."""
-    rows = np.flatnonzero(alive)
-    mean = sum(
-        (x[rows[p]].astype(np.float64).sum(axis=0) for p in slices(len(rows), 4096)), np.zeros(x.shape[1])
-    ) / len(rows)
-    away = np.concatenate([((x[rows[p]] - mean) ** 2).sum(axis=1) for p in slices(len(rows), 4096)])
-    level = rows[away <= away.min() + SAME * max(1.0, float(away.max()))]
-    return int(level[tie[level].argmin()])
-
-
-def whiten(x: np.ndarray, components: int) -> np.ndarray:
-    """The first `components` principal directions, each scaled to variance 1, then rows of length 1: float32 [N,
-    components].
-
-    (x - mean) U / sqrt(s), with U s U^T the covariance. Raises ValueError where the data have fewer directions. Cost
-    O(N d^2).
-    """
-    mean = sum((x[p].astype(np.float64).sum(axis=0) for p in slices(len(x), 4096)), np.zeros(x.shape[1])) / max(
-        1, len(x)
-    )
-    spread = np.zeros((x.shape[1], x.shape[1]))
-    for part in slices(len(x), 4096):
-        block = x[part] - mean
-        spread += block.T @ block
-    values, directions = np.linalg.eigh(spread / max(1, len(x) - 1))
-    values, directions = values[::-1][:components], directions[:, ::-1][:, :components]
-    if len(values) < components or values[-1] <= 1e-10 * values[0]:
-        raise ValueError(f"the vectors spread in fewer than {components} directions")
-    out = np.empty((len(x), components), dtype=np.float32)
-    for part in slices(len(x), 4096):
-        block = (x[part] - mean) @ (directions / np.sqrt(values))
-        out[part] = block / np.maximum(np.sqrt((block**2).sum(axis=1, keepdims=True)), 1e-300)
-    return out
-
-
 class KCenter(Budgeted):
     """Keep rows that are far from one another; the order of choice is nested, so 100 rows are the first 100 of 200.
 
@@ -326,7 +290,7 @@ class KCenter(Budgeted):
         return self._choice(pool, vectors, grown)
 
     def _space(self, data: Dataset, pool: Pool) -> np.ndarray:
-        vectors = data.matrix(self.embedding)
+        vectors = np.asarray(data.matrix(self.embedding))
         if self.compat is None:
             drop_zeros(pool, vectors)
         return self._whitened(vectors)
@@ -392,6 +356,6 @@ class KCenter(Budgeted):
         out[grown.kept] = False
         rows = np.flatnonzero(out & (grown.nearest >= 0))
         away = np.full(len(pool), np.nan)
-        away[rows] = np.sqrt(distances(space, rows, grown.nearest[rows]))
+        away[rows] = np.round(np.sqrt(distances(space, rows, grown.nearest[rows])), 9)
         passed = Dropped(grown.passed, "over_budget", grown.nearest[grown.passed], away[grown.passed])
         return pool.choice(grown.kept, [passed], other=grown.nearest, value=away)

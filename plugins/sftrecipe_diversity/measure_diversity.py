@@ -15,7 +15,7 @@ Exact up to `sample` rows; above that the vector figures are of the `sample` row
 hash(id), and `looked_at` says how many. Tags are always counted over all rows. Figures of sets of unequal size are not
 comparable as they stand: nearer neighbours come with more rows.
 Cost: O(n^2 d) in blocks of 1,024 rows: 20,000 rows of
-384 take about 3 s a core; memory O(n d).
+384 take about 5 s of one core; memory O(n d).
 """
 
 from __future__ import annotations

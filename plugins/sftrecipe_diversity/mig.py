@@ -140,7 +140,7 @@ def information(
         return np.bincount(owner, weights=rows.values * now[rows.tags], minlength=len(rows.starts) - 1)
 
     tie = np.arange(len(rows.starts) - 1) if tie is None else tie
-    made = lazy_greedy(all_gains(), among, gain, add, budget, tie)
+    made = lazy_greedy(all_gains(), among, gain, add, budget, tie=tie)
     return made, all_gains()
 
 

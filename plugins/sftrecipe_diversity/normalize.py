@@ -279,7 +279,8 @@ class Normalize(Tag):
         if stage == "semantic" and self.model is not None:
             if not tags:
                 return {}
-            state = self.model.fit(tags) if self.model.fit_rows else None
+            rows = self.model.fit_rows
+            state = self.model.fit(tags[:rows]) if rows else None
             return {**merge_similar(tags, self.model.embed(tags, state), self.eps, self.min_samples)}
         return {**merge_associated(tags, implications(course.pairs, self.support, self.confidence))}
 

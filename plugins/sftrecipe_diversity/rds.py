@@ -149,7 +149,7 @@ class Rds(Budgeted):
         queries = self._examples()
         if not len(pool):
             return pool.choice(np.empty(0, dtype=np.int64))
-        x = data.matrix(self.embedding)
+        x = np.asarray(data.matrix(self.embedding))
         if x.shape[1] != queries.shape[1]:
             raise StepError(f"{self.title}: vectors of width {x.shape[1]}, those of `against` have {queries.shape[1]}")
         length = drop_zeros(pool, x)
@@ -164,7 +164,7 @@ class Rds(Budgeted):
         return pool.choice(kept, [Dropped(passed, "over_budget", None, best[passed])], value=best)
 
     def _examples(self) -> np.ndarray:
-        queries = self.against.matrix(self.embedding)
+        queries = np.asarray(self.against.matrix(self.embedding))
         if not len(queries):
             raise StepError(
                 f"{self.title}: `against` has no rows", help="give examples of the target: `from: {against: targets}`"

@@ -13,7 +13,19 @@ import numpy as np
 
 from sftrecipe_diversity.budget import Pool
 
-__all__ = ["NEAR", "SAME", "cosines", "distances", "drop_zeros", "nearest", "norms", "slices", "unit"]
+__all__ = [
+    "NEAR",
+    "SAME",
+    "cosines",
+    "distances",
+    "drop_zeros",
+    "medoid",
+    "nearest",
+    "norms",
+    "slices",
+    "unit",
+    "whiten",
+]
 
 NEAR = 1e-5
 SAME = 1e-12
@@ -66,6 +78,42 @@ def distances(x: np.ndarray, rows: np.ndarray, others: np.ndarray) -> np.ndarray
     return out
 
 
+def medoid(x: np.ndarray, alive: np.ndarray, tie: np.ndarray) -> int:
+    """The row with the smallest sum of squared distances to all, that is the one nearest to the mean; ties by `tie`."""
+    rows = np.flatnonzero(alive)
+    mean = sum(
+        (x[rows[p]].astype(np.float64).sum(axis=0) for p in slices(len(rows), 4096)), np.zeros(x.shape[1])
+    ) / len(rows)
+    away = np.concatenate([((x[rows[p]] - mean) ** 2).sum(axis=1) for p in slices(len(rows), 4096)])
+    level = rows[away <= away.min() + SAME * max(1.0, float(away.max()))]
+    return int(level[tie[level].argmin()])
+
+
+def whiten(x: np.ndarray, components: int) -> np.ndarray:
+    """The first `components` principal directions, each scaled to variance 1, then rows of length 1: float32 [N,
+    components].
+
+    (x - mean) U / sqrt(s), with U s U^T the covariance. Raises ValueError where the data have fewer directions. Cost
+    O(N d^2).
+    """
+    mean = sum((x[p].astype(np.float64).sum(axis=0) for p in slices(len(x), 4096)), np.zeros(x.shape[1])) / max(
+        1, len(x)
+    )
+    spread = np.zeros((x.shape[1], x.shape[1]))
+    for part in slices(len(x), 4096):
+        block = x[part] - mean
+        spread += block.T @ block
+    values, directions = np.linalg.eigh(spread / max(1, len(x) - 1))
+    values, directions = values[::-1][:components], directions[:, ::-1][:, :components]
+    if len(values) < components or values[-1] <= 1e-10 * values[0]:
+        raise ValueError(f"the vectors spread in fewer than {components} directions")
+    out = np.empty((len(x), components), dtype=np.float32)
+    for part in slices(len(x), 4096):
+        block = (x[part] - mean) @ (directions / np.sqrt(values))
+        out[part] = block / np.maximum(np.sqrt((block**2).sum(axis=1, keepdims=True)), 1e-300)
+    return out
+
+
 def nearest(
     queries: np.ndarray,
     x: np.ndarray,
@@ -88,7 +136,7 @@ def nearest(
         if not k:
             yield part, np.empty((len(asked), 0), dtype=np.int64), np.empty((len(asked), 0))
             continue
-        owner, row = _candidates(unit(asked, norms(asked)), x, k, length, tie, wide)
+        owner, row = _candidates(unit(asked, norms(asked)), x, k, length=length, tie=tie, wide=wide)
         exact = np.round(cosines(asked, owner, x, row), 12)
         order = np.lexsort((tie[row], -exact, owner))
         starts = np.searchsorted(owner[order], np.arange(len(asked)))
@@ -97,7 +145,7 @@ def nearest(
 
 
 def _candidates(
-    asked: np.ndarray, x: np.ndarray, k: int, length: np.ndarray, tie: np.ndarray, wide: int
+    asked: np.ndarray, x: np.ndarray, k: int, *, length: np.ndarray, tie: np.ndarray, wide: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """(query, row) of all pairs that may be among the k best of their query, by float32 products of column blocks."""
     floor = np.full(len(asked), -1.5, dtype=np.float32)
@@ -116,15 +164,14 @@ def _candidates(
         values.append(products[q, r])
         held += len(q)
         if held > 8 * k * len(asked) or part.stop == len(x):
-            q, r, v, floor = _compact(
-                np.concatenate(owners), np.concatenate(rows), np.concatenate(values), k, len(asked), tie
-            )
+            q, r, v = np.concatenate(owners), np.concatenate(rows), np.concatenate(values)
+            q, r, v, floor = _compact(q, r, v, k, queries=len(asked), tie=tie)
             owners, rows, values, held = [q], [r], [v], 0
     return owners[0], rows[0]
 
 
 def _compact(
-    owner: np.ndarray, row: np.ndarray, value: np.ndarray, k: int, queries: int, tie: np.ndarray
+    owner: np.ndarray, row: np.ndarray, value: np.ndarray, k: int, *, queries: int, tie: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Pairs not below 2 NEAR of their query's k-th best; of over 4 k at that level, those with the smallest ties."""
     order = np.lexsort((-value, owner))

@@ -3,6 +3,8 @@ it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import polars as pl
 from sftrecipe import RowError, Rows, StepError, Tokenizer
 from sftrecipe.chat import ChatTemplate, Turns, chat_template, turns
 
-__all__ = ["conversations", "template_of"]
+__all__ = ["conversations", "problems", "template_of"]
 
 
 def template_of(tokenizer: Tokenizer | None, name: str | None, file: Any) -> ChatTemplate:
@@ -23,6 +25,16 @@ def template_of(tokenizer: Tokenizer | None, name: str | None, file: Any) -> Cha
     except (OSError, UnicodeDecodeError) as error:
         raise StepError(f"cannot read the chat template {file}: {error}") from error
     return chat_template(tokenizer, source=source)
+
+
+def problems(template: str | None, file: Any, date: str | None) -> Iterator[str]:
+    """What is wrong with these parameters together."""
+    if template and file:
+        yield "`template` and `file` are both given: keep one"
+    try:
+        datetime.fromisoformat(date or "2026-01-31")
+    except ValueError:
+        yield f"`date: {date}` is no date: write it as 2026-01-31"
 
 
 def conversations(rows: Rows, enable_thinking: Any, date: str | None) -> list[Turns | RowError]:

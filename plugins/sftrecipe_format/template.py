@@ -9,7 +9,7 @@ import polars as pl
 
 from sftrecipe import Expr, File, Format, Into, Param, RowError, Rows, Tokenizer
 from sftrecipe_format.each import fail
-from sftrecipe_format.rendering import conversations, template_of
+from sftrecipe_format.rendering import conversations, problems, template_of
 
 __all__ = ["Template"]
 
@@ -40,8 +40,7 @@ class Template(Format):
     into: Into = Param("text", doc="Column for the text.")
 
     def check(self) -> Iterable[str]:
-        if self.template and self.file:
-            yield "`template` and `file` are both given: keep one"
+        yield from problems(self.template, self.file, self.date)
         if not (self.template or self.file or self.tokenizer):
             yield "no template: give `template: chatml`, a `tokenizer:` that brings one, or a Jinja `file:`"
 

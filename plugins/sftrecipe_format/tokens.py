@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from sftrecipe import Expr, File, Format, Param, RowError, Rows, Tokenizer
 from sftrecipe.chat_tokens import token_columns, tokenise
 from sftrecipe_format.each import fail
-from sftrecipe_format.rendering import conversations, template_of
+from sftrecipe_format.rendering import conversations, problems, template_of
 
 __all__ = ["Tokens"]
 
@@ -43,8 +43,7 @@ class Tokens(Format):
     allow_special: bool = Param(False, doc="Let texts pass that hold a control token, which is then read as one.")
 
     def check(self) -> Iterable[str]:
-        if self.template and self.file:
-            yield "`template` and `file` are both given: keep one"
+        return problems(self.template, self.file, self.date)
 
     def setup(self) -> None:
         self._template = template_of(self.tokenizer, self.template, self.file)

@@ -4,13 +4,17 @@
 |---|---|---|
 | messages (openai) | `messages: [{role, content, ...}]` | as it stands |
 | sharegpt | `conversations: [{from, value}]` | as it stands |
-| alpaca | `instruction`, `input` or `context`, `output` or `response`; `history`; `instances` (self-instruct seeds) | user: instruction, a newline, input |
-| prompt_completion | `prompt` + `completion` or `response`; `query` + `response`; `input` + `output`; text or lists of messages | both sides |
-| problem | `question`, `problem` or `turns` + `answer`, `solution`, ...; `prompt` + `canonical_solution`; `text` + `code` | user: the question, assistant: the answer |
+| alpaca | `instruction`, `input` (`context`), `output` (`response`), `history` | user: instruction, a newline, input |
+| alpaca, seeds | `instruction`, `instances: [{input, output}]` (self-instruct) | of the first instance |
+| prompt_completion | `prompt` + `completion` (`response`), texts or lists of messages | both sides |
+| | `query` + `response`; `input` + `output` | both sides |
+| problem | `question`, `problem` or `turns` + `answer`, `solution`, ... | user: the question, assistant: the answer |
+| | `prompt` + `canonical_solution`; `text` + `code`; `input` + `golden` | the same |
 | text | `text` | one assistant turn |
 
-`system` or `system_prompt` beside the conversation becomes its first turn. A row without an answer (an evaluation set) keeps its user
-turns. An adapter takes keys out of the row it is given; what it leaves there is the row's `extra`. It never alters a text.
+`system` or `system_prompt` beside the conversation becomes its first turn. A row without an answer (an evaluation
+set) keeps its user turns. An adapter takes keys out of the row it is given; what it leaves there is the row's
+`extra`. It never alters a text.
 """
 
 from __future__ import annotations
@@ -22,7 +26,6 @@ from typing import Any
 
 from sftrecipe import RowError, StepError
 from sftrecipe.errors import did_you_mean
-
 from sftrecipe_io.jsonio import dump, kind
 from sftrecipe_io.turns import Turn, json_list, read_turns
 
@@ -59,7 +62,20 @@ _KEYS = (
     "turns",
     *ANSWERS,
 )
-_BESIDE = {"system", "system_prompt", "tools", "input", "context", "history", "id", "source", "license", "category", "name", *_KEYS}
+_BESIDE = {
+    "system",
+    "system_prompt",
+    "tools",
+    "input",
+    "context",
+    "history",
+    "id",
+    "source",
+    "license",
+    "category",
+    "name",
+    *_KEYS,
+}
 _QUESTIONS = ("question", "problem", "turns", "prompt", "text", "input", "instruction")
 
 
@@ -73,7 +89,7 @@ class Schema:
 
 
 def adapt(row: Row, schema: str) -> list[Turn]:
-    """The conversation of a row; its keys leave the row. Raises RowError, among others `wrong_schema` and `no_messages`."""
+    """The conversation of a row; its keys leave the row. Raises RowError: `wrong_schema`, `no_messages` and others."""
     turns = SCHEMAS[schema].turns(row)
     if not turns:
         raise RowError("no_messages", "the conversation is empty")

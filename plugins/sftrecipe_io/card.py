@@ -19,6 +19,7 @@ _HUB_NAMES = {"ODC-By-1.0": "odc-by", "ODbL-1.0": "odbl", "NOASSERTION": "unknow
 
 def card(
     name: str,
+    *,
     rows: int,
     columns: Mapping[str, str],
     counts: Sequence[tuple[str, str | None, int]],

@@ -22,7 +22,6 @@ from typing import Any
 
 from sftrecipe import RowError
 from sftrecipe.types import CANDIDATE_FIELDS, Type
-
 from sftrecipe_io.jsonio import dump, loads
 
 __all__ = ["constant_type", "fitted", "from_cell"]

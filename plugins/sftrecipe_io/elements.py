@@ -1,8 +1,9 @@
 """The elements of a JSON list, one by one, without holding the file.
 
-The standard decoder finds where an element ends; the element's bytes then go the way of a JSONL line (`decode.decode`), so both
-formats have the same checks. An element too deep for that decoder is measured by its brackets. What is wrong *between* elements
-(no comma, text after the end) cannot be stepped over: it is StepError R613, with the byte.
+The standard decoder finds where an element ends; the element's bytes then go the way of a JSONL line
+(`decode.decode`), so both formats have the same checks. An element too deep for that decoder is measured by its
+brackets. What is wrong *between* elements (no comma, text after the end) cannot be stepped over: it is StepError
+R613, with the byte.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from collections.abc import Generator
 from typing import BinaryIO
 
 from sftrecipe import BadRow, StepError
-
 from sftrecipe_io.lines import BLOCK, CHUNK_ROWS, Chunk, joined, quote
 
 __all__ = ["read_elements"]
@@ -28,7 +28,7 @@ class _Text:
     """A byte stream as a window of text; `byte` is the place in the file of `text[at]`."""
 
     def __init__(self, stream: BinaryIO, name: str) -> None:
-        self._stream, self._decoder = stream, codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
+        self._stream, self._decoder = stream, codecs.getincrementaldecoder("utf-8")("surrogateescape")
         self.name, self.text, self.at, self.byte, self.ended = name, "", 0, 0, False
 
     def more(self) -> None:
@@ -63,6 +63,8 @@ def read_elements(stream: BinaryIO, name: str, longest: int) -> Generator[Chunk 
     `lines` of the chunks number the elements from 1.
     """
     window = _Text(stream, name)
+    if window.skip_space() == "\ufeff" and not window.byte:  # a byte order mark, at the start only
+        window.take(window.at + 1)
     if window.skip_space() != "[":
         raise window.broken("no opening bracket")
     window.take(window.at + 1)
@@ -120,7 +122,7 @@ def _end_of_element(window: _Text) -> int:
             continue
         except ValueError as error:  # a number of more digits than Python is willing to read
             raise window.broken(str(error)) from error
-        if end < len(window.text) or window.ended:  # a number at the very end may go on
+        if window.ended or end + 2 < len(window.text):  # `1`, `1.` and `1e+` at the very end may go on
             return end
         window.more()
 

@@ -1,7 +1,7 @@
 """Data sets of the Hugging Face hub: `hf://owner/name`, `hf://owner/name/config`, through the `datasets` library.
 
-The library downloads (or finds in its cache) and maps the rows from disk; pieces are ranges of row numbers. What identifies the rows
-is the commit, as noted at the download, and the library's fingerprint of the loaded split.
+The library downloads (or finds in its cache) and maps the rows from disk; pieces are ranges of row numbers. What
+identifies the rows is the commit, as noted at the download, and the library's fingerprint of the loaded split.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any
 
 from sftrecipe import BadRow, StepError
 from sftrecipe.errors import did_you_mean
-
 from sftrecipe_io.decode import Parsed
 from sftrecipe_io.lines import BLOCK, CHUNK_ROWS
 from sftrecipe_io.sources import HUB, Source

@@ -1,8 +1,9 @@
 """JSON without silent repairs: one parser that is fast, one that is exact, one writer that loses no digit.
 
-`orjson` is fast and refuses most faults, but it keeps the last of two equal keys, turns integers beyond 64 bits into floats and lets
-the NUL character pass. `exact` finds those: it is the standard parser with hooks, some seven times slower. Whoever has many texts
-uses `decode.decode`, which runs `exact` only where a fault is possible; whoever has one small text uses `loads`.
+`orjson` is fast and refuses most faults, but it keeps the last of two equal keys, turns integers beyond 64 bits into
+floats and lets the NUL character pass. `exact` finds those: it is the standard parser with hooks, some seven times
+slower. Whoever has many texts uses `decode.decode`, which runs `exact` only where a fault is possible; whoever has
+one small text uses `loads`.
 
 Deepest nesting: what orjson writes again, 254 levels. Deeper values are refused as `too_deep` on every path.
 """
@@ -15,6 +16,7 @@ import re
 from typing import Any
 
 import orjson
+
 from sftrecipe import RowError
 
 __all__ = ["DEEPEST", "LONG_NUMBER", "dump", "exact", "kind", "loads", "vet"]
@@ -62,7 +64,8 @@ def exact(text: bytes) -> Any:
 def vet(value: Any, depth: int = 0) -> None:
     """Looks through a parsed value for what no row may hold.
 
-    Raises RowError: `lone_surrogate`, `nul`, `not_finite`, `too_deep`, `not_json` (dates, bytes and the like, from Parquet).
+    Raises RowError: `lone_surrogate`, `nul`, `not_finite`, `too_deep`, `not_json` (dates, bytes and the like, from
+    Parquet).
     """
     if value.__class__ is str:
         if "\x00" in value:

@@ -1,11 +1,12 @@
 """Rows of a frame as JSON texts, made column by column in Polars.
 
-A message keeps `role` and `content` and drops its other fields where they are null. Columns of JSON text (`tools`, `extra`,
-`tool_calls`, every column of type json) stand in the text as the values they hold, digit for digit: their text is checked and spliced,
-never parsed and printed again. `tools` and `extra` are left out where null; other columns say null.
+A message keeps `role` and `content` and drops its other fields where they are null. Columns of JSON text (`tools`,
+`extra`, `tool_calls`, every column of type json) stand in the text as the values they hold, digit for digit: their
+text is checked and spliced, never parsed and printed again. `tools` and `extra` are left out where null; other
+columns say null.
 
-One encoder writes every row, so bytes never depend on what else is in a batch. For values that both know, its bytes are those of
-`orjson.dumps`. Cost: 52,000 rows of messages (50 MB) 0.25 CPU s; the same by dicts and orjson 0.6.
+One encoder writes every row, so bytes never depend on what else is in a batch. For values that both know, its bytes
+are those of `orjson.dumps`. Cost: 52,000 rows of messages (50 MB) 0.25 CPU s; the same by dicts and orjson 0.6.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Collection
 
 import orjson
 import polars as pl
+
 from sftrecipe import StepError
 
 __all__ = ["OMITTED", "OPTIONAL", "is_talk", "json_rows"]

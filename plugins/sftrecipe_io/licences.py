@@ -55,7 +55,7 @@ def spdx(name: str) -> str:
 
 
 def advice(name: str) -> str:
-    """For a name that is no id known here: which one is meant, perhaps. Empty for known names and own `LicenseRef-` names."""
+    """Which id is meant by an unknown name, perhaps. Empty for known names and for `LicenseRef-` ones."""
     if spdx(name) in KNOWN or name.startswith("LicenseRef-"):
         return ""
     return f"`{name}` is no SPDX id known here {did_you_mean(name, KNOWN)}".rstrip()

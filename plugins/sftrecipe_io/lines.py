@@ -1,7 +1,8 @@
 """Lines of a byte stream, in blocks, within a byte range.
 
-A line ends at a newline byte and nowhere else; it belongs to the range in which it *starts*. So any cut of a file into ranges gives
-the same lines, each once. A line longer than `longest` bytes is reported and skipped without being held.
+A line ends at a newline byte and nowhere else; it belongs to the range in which it *starts*. So any cut of a file
+into ranges gives the same lines, each once. A line longer than `longest` bytes is reported and skipped without being
+held.
 
 Memory: a block of 4 MiB (measured as fastest: larger blocks leave the processor's cache) plus at most one line.
 """
@@ -14,6 +15,7 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+
 from sftrecipe import BadRow
 
 __all__ = ["BLOCK", "CHUNK_ROWS", "Chunk", "joined", "quote", "read_lines"]
@@ -27,7 +29,8 @@ BOM = b"\xef\xbb\xbf"
 class Chunk:
     """JSON texts that are not parsed yet, at most 8,192.
 
-    `block` holds them all, text i from `starts[i]` on; `lines` counts from 1 within the piece, `offsets` are bytes of the file.
+    `block` holds them all, text i from `starts[i]` on; `lines` counts from 1 within the piece, `offsets` are bytes of
+    the file.
     """
 
     block: bytes
@@ -55,7 +58,8 @@ def read_lines(
 ) -> Generator[Chunk | BadRow, None, int]:
     """The lines that start in [start, stop), as chunks, with a `too_long` BadRow for each line over `longest` bytes.
 
-    Returns how many lines there were, blank and bad ones included. `seek=False` is for streams that cannot (compressed ones).
+    Returns how many lines there were, blank and bad ones included. `seek=False` is for streams that cannot
+    (compressed ones).
     """
     at = _first_line(stream, start) if seek else 0
     count, carry, pending = 0, b"", b""  # `carry` is the open line so far, `pending` what was read past a skipped one
@@ -121,12 +125,12 @@ def _chunks(block: bytes, base: int, count: int, longest: int) -> Generator[Chun
         starts[0] = len(BOM)
     for first in range(0, len(texts), CHUNK_ROWS):
         part = slice(first, first + CHUNK_ROWS)
-        yield from _bounded(block, starts[part], texts[part], base, count + first, longest)
+        yield from _bounded(block, starts[part], texts[part], base=base, before=count + first, longest=longest)
     return count + len(texts)
 
 
 def _bounded(
-    block: bytes, starts: NDArray[np.int64], texts: list[bytes], base: int, before: int, longest: int
+    block: bytes, starts: NDArray[np.int64], texts: list[bytes], *, base: int, before: int, longest: int
 ) -> Iterator[Chunk | BadRow]:
     """One chunk, without the lines that are too long."""
     lines = np.arange(before + 1, before + 1 + len(texts), dtype=np.int64)

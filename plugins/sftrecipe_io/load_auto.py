@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from sftrecipe import BadRow, Flow, Load, Param, StepError
 from sftrecipe.rows import DERIVED, FIXED
 from sftrecipe.types import Type
-
 from sftrecipe_io.adapters import guess
 from sftrecipe_io.columns import constant_type
 from sftrecipe_io.files import changed, list_or_lines, open_piece, row_groups, state, told
@@ -35,11 +34,13 @@ class Auto(Load):
     """Rows of any common schema and format; what is wrong is put aside with its place and reason, never repaired.
 
     Reasons (the word before the colon): `bad_json`, `bad_utf8`, `nul`, `not_finite` (NaN, infinity), `duplicate_key`,
-    `lone_surrogate`, `too_deep` (254 levels), `too_long`, `not_object`, `not_json` (dates, bytes), `bad_csv`, `wrong_columns`;
-    `wrong_schema`, `no_messages`, `unknown_role`, `bad_content`, `bad_tool_calls`, `bad_tools`, `wrong_type`, `missing_id`.
+    `lone_surrogate`, `too_deep` (254 levels), `too_long`, `not_object`, `not_json` (dates, bytes), `bad_csv`,
+    `wrong_columns`; `wrong_schema`, `no_messages`, `unknown_role`, `bad_content`, `bad_tool_calls`, `bad_tools`,
+    `wrong_type`, `missing_id`.
 
-    Errors that stop the run: R610 too many bad rows, R611 no schema or more than one fits, R612 a file changed while it was read,
-    R613 a file cannot be read, R614 a path names nothing, R615 the hub cannot be reached, R616 no such split.
+    Errors that stop the run: R610 too many bad rows, R611 no schema or more than one fits, R612 a file changed while
+    it was read, R613 a file cannot be read, R614 a path names nothing, R615 the hub cannot be reached, R616 no such
+    split.
     """
 
     version = 1
@@ -101,7 +102,7 @@ class Auto(Load):
                     yield f"`{name}` is no constant column; write `{name}: ...` beside `path`"
 
     def pieces(self, shard_bytes: int) -> Sequence[Mapping[str, Any]]:
-        """Byte ranges of JSONL, row groups of Parquet, row ranges of the hub, whole files else. Guesses schemas on the way."""
+        """Byte ranges of JSONL, row groups of Parquet, row ranges of the hub, else whole files. Guesses schemas."""
         self._facts = {}
         made: list[Mapping[str, Any]] = []
         for at, source in enumerate(self._sources()):
@@ -114,7 +115,7 @@ class Auto(Load):
         return made
 
     def facts(self) -> Mapping[str, Any]:
-        """After `pieces`: per source its files or data sets, bytes, formats, schemas (and whether guessed) and licence."""
+        """After `pieces`, for each source: files, bytes, formats, schemas (and whether guessed), licence."""
         return self._facts
 
     def read(self, piece: Mapping[str, Any]) -> Iterator[pl.DataFrame | BadRow]:
@@ -161,15 +162,16 @@ class Auto(Load):
         if source.license and (unknown := advice(source.license)):
             self._say(f"licence of {source.name or ', '.join(source.paths)}: {unknown}")
 
-    def _note(self, source: str, schema: str, guessed: bool, format_: str, size: int, license_: str | None) -> None:
-        entry = self._facts.setdefault(
-            source, {"files": 0, "bytes": 0, "format": [], "schema": [], "license": license_}
+    def _note(self, source: str, entry: Source, schema: str, format_: str, size: int) -> None:
+        """One more file or data set for `facts`."""
+        fact = self._facts.setdefault(
+            source, {"files": 0, "bytes": 0, "format": [], "schema": [], "license": entry.license}
         )
-        entry["files"] += 1
-        entry["bytes"] += size
-        for key, word in (("format", format_), ("schema", f"{schema} (guessed)" if guessed else schema)):
-            if word not in entry[key]:
-                entry[key].append(word)
+        fact["files"] += 1
+        fact["bytes"] += size
+        for key, word in (("format", format_), ("schema", f"{schema} (guessed)" if entry.schema == "auto" else schema)):
+            if word not in fact[key]:
+                fact[key].append(word)
 
     def _file_pieces(self, at: int, source: Source, file: str, shard_bytes: int) -> Iterator[Mapping[str, Any]]:
         format_, packed = format_of(file, source.format)
@@ -180,9 +182,7 @@ class Auto(Load):
             sample = self._sample(file, format_, packed) if source.schema == "auto" else []
         schema = source.schema if source.schema != "auto" else self._guess(sample, file)
         name = source.name or os.path.basename(file).split(".")[0]
-        self._note(
-            name, schema, source.schema == "auto", format_ + (f".{packed}" if packed else ""), size, source.license
-        )
+        self._note(name, source, schema, format_ + (f".{packed}" if packed else ""), size)
         piece = {
             "file": file,
             "source": name,
@@ -208,7 +208,7 @@ class Auto(Load):
         if schema == "auto":
             schema = self._guess(list(data.select(range(min(_SAMPLE, len(data))))), path)
         name = source.name or found[0]["hub"].split("/")[1]
-        self._note(name, schema, source.schema == "auto", "hub", int(data.data.nbytes), source.license)
+        self._note(name, source, schema, "hub", int(data.data.nbytes))
         for piece in found:
             yield {**piece, "source": name, "entry": at, "schema": schema}
 
@@ -223,23 +223,20 @@ class Auto(Load):
         """The first rows that can be read. Raises StepError R611 where there are rows and none can."""
         from sftrecipe_io.decode import Parsed, decode
 
-        rows: list[Any] = []
         bad: list[BadRow] = []
         piece = {"file": file, "format": format_, "packed": packed, "groups": [0], "start": 0, "stop": None}
-        for chunk in islice(open_piece(piece, self.max_row_bytes, self._say), 4):
+        for chunk in islice(open_piece(piece, self.max_row_bytes, self._say), 1000):
             if isinstance(chunk, BadRow):
                 bad.append(chunk)
                 continue
             parsed = chunk if isinstance(chunk, Parsed) else decode(_head(chunk))
-            rows += parsed.rows[: _SAMPLE - len(rows)]
+            if parsed.rows:
+                return parsed.rows[:_SAMPLE]
             bad += parsed.bad
-            if rows:
-                return rows
         if bad:
-            raise StepError(
-                f"{file}: none of the first rows can be read ({bad[0].reason})", code="R611", help="say `schema:`"
-            )
-        return rows
+            what = f"{file}: none of the first rows can be read ({bad[0].reason})"
+            raise StepError(what, code="R611", help="say `schema:` to have them all quarantined")
+        return []
 
     def _reading(self, piece: Mapping[str, Any]) -> Reading:
         from sftrecipe_io.frames import Reading
@@ -275,7 +272,7 @@ class Auto(Load):
 
 
 def _layout(sources: Sequence[Source]) -> dict[str, Type]:
-    """Every typed column of the load, in the order of the sources. Raises ValueError where two sources differ about one."""
+    """Every typed column of the load, by the order of the sources. Raises ValueError where two differ about one."""
     found: dict[str, Type] = {}
     for source in sources:
         own = {name: kind for name, (_, kind) in source.columns.items()}

@@ -1,7 +1,7 @@
 """Files of rows, written frame by frame in bounded memory. How the frames fall never changes the bytes.
 
-Parquet: row groups of 8,192 rows exactly, cut from one contiguous buffer (its bytes depend on the chunks that come in), zstd, page
-checksums, plain lists and strings (no view types), so that every reader takes it.
+Parquet: row groups of 8,192 rows exactly, cut from one contiguous buffer (its bytes depend on the chunks that come
+in), zstd, page checksums, plain lists and strings (no view types), so that every reader takes it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol, cast
 
 import polars as pl
-from sftrecipe import StepError
 
+from sftrecipe import StepError
 from sftrecipe_io.jsontext import json_rows
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _sha256(path: Path) -> str:
 
 @contextmanager
 def _packing(path: Path, packed: str) -> Iterator[IO[bytes]]:
-    """A file that packs what is written to it. No time and no name go into a .gz, so that equal rows give equal bytes."""
+    """A file that packs what is written to it. No time and no name go into a .gz: equal rows give equal bytes."""
     if packed == "gz":
         with (
             path.open("wb") as raw,

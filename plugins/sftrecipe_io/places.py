@@ -1,4 +1,7 @@
-"""Where rows go: one file, or a folder in Hugging Face layout (`data/train-00000-of-00003.parquet`, README.md, recipe.yaml)."""
+"""Where rows go: one file, or a folder in Hugging Face layout.
+
+The folder holds `data/train-00000-of-00003.parquet` and so on, README.md, and recipe.yaml where its text is known.
+"""
 
 from __future__ import annotations
 
@@ -26,15 +29,20 @@ class Make:
     json_columns: frozenset[str]
 
     def open(self, path: Path, frame: pl.DataFrame) -> OutFile:
+        """A new file with the columns of `frame`."""
         return open_out(path, self.format, self.packed, self.json_columns, frame.clear())
 
 
 class Place(Protocol):
-    """Takes rows in order. `close` gives the files and how many rows each has; `frame` there shows the columns, if no row came."""
+    """What takes rows in order."""
 
-    def add(self, frame: pl.DataFrame) -> None: ...
+    def add(self, frame: pl.DataFrame) -> None:
+        """The next rows."""
+        ...
 
-    def close(self, frame: pl.DataFrame) -> dict[Path, int]: ...
+    def close(self, frame: pl.DataFrame) -> dict[Path, int]:
+        """Each file and how many rows it has. `frame` shows the columns, in case no row came."""
+        ...
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """From the parameters of `load.auto` to the sources and files that they name. No row is read here.
 
-Formats by suffix: jsonl (.jsonl .ndjson), json (.json: a list of rows; one that starts with an object is read as jsonl), csv, tsv,
-parquet; the text formats also as .gz and .zst.
+Formats by suffix: jsonl (.jsonl .ndjson), json (.json: a list of rows; one that starts with an object is read as
+jsonl), csv, tsv, parquet; the text formats also as .gz and .zst.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Any
 from sftrecipe import StepError
 from sftrecipe.errors import did_you_mean
 from sftrecipe.types import Type, parse_type
-
 from sftrecipe_io.licences import spdx
 
 __all__ = ["FORMATS", "HUB", "SCHEMA_NAMES", "SOURCE_KEYS", "Source", "files_of", "format_of", "resolve"]
@@ -86,9 +85,8 @@ def _source(name: str | None, given: Mapping[str, Any]) -> Source:
         raise ValueError(f"{where}no `path`: give a file, a folder, a pattern or hf://owner/name")
     for key, known in (("schema", SCHEMA_NAMES), ("format", FORMATS)):
         if given.get(key) is not None and given[key] not in known:
-            raise ValueError(
-                f"{where}no {key} `{given[key]}`; there are {', '.join(known)} {did_you_mean(str(given[key]), known)}".rstrip()
-            )
+            near = did_you_mean(str(given[key]), known)
+            raise ValueError(f"{where}no {key} `{given[key]}`; there are {', '.join(known)} {near}".rstrip())
     return Source(
         name=name,
         paths=paths,

@@ -1,4 +1,5 @@
-"""What a write must know before its first row: how many rows each place gets, and which fields of a message anybody uses."""
+"""What a write must know before its first row: how many rows each place gets, and which fields of a message anybody
+uses."""
 
 from __future__ import annotations
 
@@ -20,14 +21,19 @@ _USED = "used:"
 
 @dataclass(frozen=True)
 class Survey:
-    """`counts`: a row for each combination of the `by` columns, source and license, with `rows`; `used`: fields of each talk column."""
+    """What was counted.
+
+    `counts` has a row for each combination of the `by` columns, source and license, with `rows`. `used` names,
+    for each column of conversations, the fields that some message fills.
+    """
 
     by: Sequence[str]
     counts: pl.DataFrame
     used: Mapping[str, frozenset[str]]
 
     def groups(self) -> list[tuple[tuple[Any, ...], pl.DataFrame]]:
-        """(values of the `by` columns, their part of `counts`), sorted by value; one group with no values where `by` is empty."""
+        """(values of the `by` columns, their part of `counts`), sorted by value; one group with no values where `by`
+        is empty."""
         if not self.by:
             return [((), self.counts)]
         parts = self.counts.partition_by(list(self.by), as_dict=True)

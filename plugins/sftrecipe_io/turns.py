@@ -5,10 +5,10 @@
 | role | `role`, `from`: human is user; gpt, model, bot are assistant; observation, function, ipython are tool |
 | content | `content`, `value`, `text`; a list of text parts is joined without a separator, as chat templates do |
 | reasoning | `reasoning`, `reasoning_content`, `thinking`; `<think>` inside content stays where it is |
-| tool_calls | `tool_calls` (list, object or JSON text), `function_call`, or a whole turn whose role is function_call: JSON text of a list |
+| tool_calls | `tool_calls` or `function_call` (list, object, JSON text), or a turn whose role is function_call |
 | name, tool_call_id | the same |
 
-What a message holds beside is handed back, never lost; only nulls are left out.
+`tool_calls` is JSON text of a list. What a message holds beside is handed back, never lost; only nulls are left out.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from sftrecipe import RowError
-
 from sftrecipe_io.jsonio import dump, kind, loads
 
 __all__ = ["ROLES", "Turn", "json_list", "read_turn", "read_turns"]

@@ -15,8 +15,8 @@ from sftrecipe.types import parse_type
 
 if TYPE_CHECKING:
     import polars as pl
-    from sftrecipe import Dataset
 
+    from sftrecipe import Dataset
     from sftrecipe_io.places import Place
 
 __all__ = ["Auto", "Target"]
@@ -29,7 +29,7 @@ _BRACES = re.compile(r"\{(\w+)\}")
 
 @dataclass(frozen=True)
 class Target:
-    """Where files go, below the folder that `write` is given: `relative` may hold {columns}; "" is that folder itself."""
+    """Where files go below the folder that `write` is given. `relative` may hold {columns}; "" is that folder."""
 
     root: str
     relative: str
@@ -48,13 +48,16 @@ class Target:
 
 
 class Auto(Write):
-    """Files by suffix (`.jsonl .json .csv .tsv .parquet`, all but the last also .gz, .zst), or a folder that `datasets` loads.
+    """Files by suffix (`.jsonl .json .csv .tsv .parquet`, all but the last also .gz, .zst), or a folder that
+    `datasets` loads.
 
-    `{column}` in the path writes one file or folder for each value. Rows stand in their order; the bytes depend on the rows alone.
-    Below the folder that `write` is given, files lie at their place after the first part of `path` that holds braces; a file without
-    braces lies there under its own name, and a folder without braces is that folder.
+    `{column}` in the path writes one file or folder for each value. Rows stand in their order; the bytes depend on
+    the rows alone. Below the folder that `write` is given, files lie at their place after the first part of `path`
+    that holds braces; a file without braces lies there under its own name, and a folder without braces is that
+    folder.
 
-    Errors: R620 no JSON in a JSON column, R621 a nested column in CSV, R622 a value that can name no file, R623 no such column.
+    Errors: R620 no JSON in a JSON column, R621 a nested column in CSV, R622 a value that can name no file, R623 no
+    such column.
     """
 
     version = 1
@@ -76,44 +79,43 @@ class Auto(Write):
 
     def check(self) -> Iterable[str]:
         """The suffix, and the braces."""
-        suffixes = PurePath(self.path).suffixes
-        known = [suffix for suffix in suffixes[-2:] if suffix.lower() in _FORMATS]
-        packed = bool(suffixes) and suffixes[-1].lower() in _PACKED
-        if suffixes and not known and (packed or re.fullmatch(r"\.[A-Za-z]{2,7}[0-9]?", suffixes[-1])):
-            yield f"no format has the suffix `{suffixes[-1]}`; there are {', '.join(_FORMATS)} {did_you_mean(suffixes[-1], _FORMATS)}".rstrip()
-        if known and self.format and _FORMATS[known[-1].lower()] != self.format:
-            yield f"`path` says {known[-1]}, `format` says {self.format}"
-        if packed and known and known[-1].lower() == ".parquet":
-            yield f"Parquet is compressed inside: write {self.path.removesuffix(suffixes[-1])}"
+        packed, suffix = _suffixes(self.path)
+        word = suffix or packed
+        if suffix.lower() not in _FORMATS and (packed or re.fullmatch(r"\.[A-Za-z]{2,7}[0-9]?", word)):
+            near = did_you_mean(word, _FORMATS)
+            yield f"no format has the suffix `{word}`; there are {', '.join(_FORMATS)} {near}".rstrip()
+        if self.format and _FORMATS.get(suffix.lower(), self.format) != self.format:
+            yield f"`path` says {suffix}, `format` says {self.format}"
+        if packed and suffix.lower() == ".parquet":
+            yield f"Parquet is compressed inside: write {self.path.removesuffix(packed)}"
         if "{" in _BRACES.sub("", self.path) or "}" in _BRACES.sub("", self.path):
             yield f"braces in `{self.path}` name columns: {{stage}}"
 
     def target(self) -> Target:
         """Where the files go."""
         path = PurePath(self.path)
-        packed = _PACKED.get(path.suffix.lower(), "")
-        suffix = PurePath(path.stem).suffix if packed else path.suffix
+        packed, suffix = _suffixes(self.path)
         found = _FORMATS.get(suffix.lower())
         first = next((at for at, part in enumerate(path.parts) if _BRACES.search(part)), None)
         cut = first if first is not None else len(path.parts) - (1 if found else 0)
-        root, relative = PurePath(*path.parts[:cut]), PurePath(*path.parts[cut:])
         return Target(
-            str(root),
-            relative.as_posix() if cut < len(path.parts) else "",
-            found or self.format or "parquet",
-            packed,
-            not found,
+            root=str(PurePath(*path.parts[:cut])),
+            relative="/".join(path.parts[cut:]),
+            format=found or self.format or "parquet",
+            packed=_PACKED.get(packed.lower(), ""),
+            whole=not found,
         )
 
     def write(self, data: Dataset, folder: Path) -> Mapping[str, Any]:
-        """Writes below `folder`. Facts: rows, files (path, rows, bytes, sha256), licenses and sources with their rows."""
+        """Writes below `folder`. Facts: rows, files (path, rows, bytes, sha256), rows by licence and by source."""
         from sftrecipe_io.outfiles import facts_of
         from sftrecipe_io.survey import survey
 
         target, names = self.target(), self._names(data)
         self._exist([*names, *target.by], data)
         seen = survey(data, names, target.by)
-        places = {key: self._place(target, folder, key, counts, names, data) for key, counts in seen.groups()}
+        kinds = {name: data.columns.get(name, "text") for name in names}
+        places = {key: self._place(target, folder, key, counts, kinds) for key, counts in seen.groups()}
         shown: pl.DataFrame | None = None
         for frame in data.frames(*dict.fromkeys([*names, *target.by])):
             for key, part in _parts(frame, target.by):
@@ -128,30 +130,24 @@ class Auto(Write):
         return {"rows": len(data), "files": facts_of(folder, written), **_totals(seen.counts)}
 
     def _place(
-        self,
-        target: Target,
-        folder: Path,
-        key: tuple[Any, ...],
-        counts: pl.DataFrame,
-        names: Sequence[str],
-        data: Dataset,
+        self, target: Target, folder: Path, key: tuple[Any, ...], counts: pl.DataFrame, kinds: dict[str, str]
     ) -> Place:
+        """Where the rows of one group go. `kinds`: the columns that are written, and their types as words."""
         from sftrecipe_io.places import FilePlace, FolderPlace, Make
 
         path = folder / target.place(dict(zip(target.by, key, strict=True)))
-        kinds = data.columns
-        make = Make(target.format, target.packed, frozenset(n for n in names if kinds.get(n) == "json" or n in _JSON))
+        made_of_json = frozenset(name for name, kind in kinds.items() if kind == "json" or name in _JSON)
+        make = Make(target.format, target.packed, made_of_json)
         if not target.whole:
             return FilePlace(path, make)
         recipe = str(getattr(getattr(self, "context", None), "recipe", "") or "")
         total = int(counts["rows"].sum())
-        name = PurePath(self.path).name if not target.by else path.name
+        name = path.name if target.by else PurePath(self.path).name
 
         def about(pattern: str) -> str:
             from sftrecipe_io.card import card
 
-            columns = {n: kinds.get(n, "text") for n in names}
-            return card(name, total, columns, _listed(counts), pattern, bool(recipe))
+            return card(name, rows=total, columns=kinds, counts=_listed(counts), files=pattern, recipe=bool(recipe))
 
         return FolderPlace(path, make, total, self.shard_rows, recipe, about)
 
@@ -173,6 +169,12 @@ class Auto(Write):
                 near = did_you_mean(name, data.columns)
                 what = f"there is no column `{name}` to write; there are {', '.join(data.columns)}"
                 raise StepError(what, code="R623", help=near)
+
+
+def _suffixes(path: str) -> tuple[str, str]:
+    """(suffix of packing or "", suffix of the format or ""), as they are written."""
+    last = PurePath(path).suffix
+    return (last, PurePath(PurePath(path).stem).suffix) if last.lower() in _PACKED else ("", last)
 
 
 def _parts(frame: pl.DataFrame, by: Sequence[str]) -> Iterator[tuple[tuple[Any, ...], pl.DataFrame]]:

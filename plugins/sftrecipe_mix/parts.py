@@ -45,7 +45,7 @@ class Parts(Mix):
     total: int | None = Param(
         None,
         ge=1,
-        doc="Rows (or tokens, by `unit`) of the mix; the parts with a weight share it. Default: the most without repeats.",
+        doc="Rows (or tokens, by `unit`) of the mix, shared by the parts with a weight. Default: no repeats needed.",
     )
     unit: Literal["rows", "tokens"] = Param("rows", doc="What `fraction`, `weight` and `total` count.")
     tokens: Expr | None = Param(

@@ -1,19 +1,22 @@
 """`use: openai`: any server that speaks chat completions (vLLM, SGLang, llama.cpp, Ollama, LM Studio, hosted ones).
 
-Raw HTTP over aiohttp, one JSON read an answer, no SDK. Measured at 64 in flight: about 0.3 ms of CPU a request, where SDK clients take 2
-to 10. Redirects are not followed: an answer from another place than the recipe names is none. Proxies come from the environment.
+Raw HTTP over aiohttp, one JSON read an answer, no SDK. Measured at 64 in flight: about 0.3 ms of CPU a request, where
+SDK clients take 2 to 10. Redirects are not followed: an answer from another place than the recipe names is none.
+Proxies come from the environment.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from sftrecipe import Param, Provider, Secret, StepError
 from sftrecipe.models import Broken, Fatal, Limits, Reply, Request, Unreachable
+from sftrecipe.models.budget import Budget, Price
+from sftrecipe.models.cache import Spent
 from sftrecipe_models import wire
 from sftrecipe_models.prices import known_price
 
@@ -37,15 +40,22 @@ class OpenAI(Provider):
     base_url: str = Param("https://api.openai.com/v1", doc="Address of the API, up to and without /chat/completions.")
     api_key: Secret | None = Param(None, doc='The key, as "${env:NAME}". Servers of your own often need none.')
     organization: str | None = Param(None, doc="Sent as OpenAI-Organization.")
-    revision: str | None = Param(None, doc="Says which weights a server of your own serves; recorded answers depend on it.")
-    concurrency: int = Param(64, ge=1, doc="Requests in flight, at most; the session finds what the server bears below it.")
+    revision: str | None = Param(
+        None, doc="Says which weights a server of your own serves; recorded answers depend on it."
+    )
+    concurrency: int = Param(
+        64, ge=1, doc="Requests in flight, at most; the session finds what the server bears below it."
+    )
     requests_per_minute: float | None = Param(None, gt=0, doc="Requests a minute, at most.")
     tokens_per_minute: float | None = Param(None, gt=0, doc="Tokens a minute, at most, prompts and answers together.")
     timeout: float = Param(300, gt=0, doc="Seconds an answer may take.")
     budget: dict[str, float] | None = Param(None, doc="What may be spent: {dollars, tokens, requests}, each optional.")
-    price: dict[str, float] | None = Param(None, doc="Dollars a million tokens: {input, output}. Known for OpenAI's own models.")
+    price: dict[str, float] | None = Param(
+        None, doc="Dollars a million tokens: {input, output}. Known for OpenAI's own models."
+    )
     structured: Literal["auto", "json_schema", "json_object", "words"] = Param(
-        "auto", doc="How JSON answers are asked for; auto starts with json_schema and steps down when the server refuses it."
+        "auto",
+        doc="How JSON answers are asked for; auto starts with json_schema and steps down when the server refuses it.",
     )
 
     def identity(self) -> Mapping[str, Any]:
@@ -53,20 +63,27 @@ class OpenAI(Provider):
         found = {"provider": "openai", "model": self.model}
         return {**found, "revision": self.revision} if self.revision else found
 
+    def check(self) -> Iterable[str]:
+        """An address that is none, a budget or price of unknown things, a budget in dollars without a price."""
+        address = urlsplit(self.base_url)
+        if address.scheme not in ("http", "https") or not address.hostname:
+            yield "`base_url` is no http address: write http(s)://host/v1"
+        if address.username or address.password:
+            yield "`base_url` holds a name or password: give the key as `api_key`"
+        try:
+            Budget(self.budget, Price.of(self.limits().price), Spent(), self.model)
+        except (ValueError, KeyError) as error:
+            yield f"`price` needs input and output, {error} is missing" if isinstance(error, KeyError) else str(error)
+
     def limits(self) -> Limits:
         """As given; the price from the table where it is known."""
         price = self.price or known_price(self.base_url, self.model)
         return Limits(self.requests_per_minute, self.tokens_per_minute, self.budget, price)
 
     def open(self) -> OpenAITransport:
-        """A connection pool on the running loop. Raises StepError for an address that cannot be one."""
-        address = urlsplit(self.base_url)
-        if address.scheme not in ("http", "https") or not address.hostname or address.username:
-            raise StepError(
-                f"`base_url: {address.scheme}://{address.hostname or ''}...` is no http address",
-                code="R622",
-                help="write http(s)://host/v1, and the key as `api_key`",
-            )
+        """Connections to the server, made when first needed. Raises StepError for parameters that `check` refuses."""
+        for problem in self.check():
+            raise StepError(problem, code="R622")
         return OpenAITransport(self)
 
 
@@ -76,7 +93,6 @@ class OpenAITransport:
     adaptive = True
 
     def __init__(self, provider: OpenAI) -> None:
-        import aiohttp
         from yarl import URL
 
         self.concurrency = provider.concurrency
@@ -92,12 +108,9 @@ class OpenAITransport:
             headers["Authorization"] = f"Bearer {provider.api_key}"
         if provider.organization:
             headers["OpenAI-Organization"] = provider.organization
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
-            timeout=aiohttp.ClientTimeout(total=provider.timeout, sock_connect=10),
-            headers=headers,
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
+        self._headers, self._timeout = headers, provider.timeout
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._session: aiohttp.ClientSession | None = None
 
     async def send(self, request: Request) -> Reply:
         """One POST. Raises Failure."""
@@ -122,12 +135,12 @@ class OpenAITransport:
         import aiohttp
 
         try:
-            async with self._session.post(self._url, data=body, allow_redirects=False, proxy=self._proxy) as response:
+            async with self._pool().post(self._url, data=body, allow_redirects=False, proxy=self._proxy) as response:
                 data = await response.read()
                 headers = response.headers
                 return response.status, self._scrub(data), headers.get("Content-Type", ""), headers.get("Retry-After")
         except asyncio.TimeoutError:
-            raise Broken("timeout", f"no answer within {self._session.timeout.total:g} seconds") from None
+            raise Broken("timeout", f"no answer within {self._timeout:g} seconds") from None
         except aiohttp.ClientError as error:
             raise self._named(error) from None
 
@@ -137,7 +150,9 @@ class OpenAITransport:
 
         where, what = f"{self._url.host}:{self._url.port}", self.redact(str(error) or type(error).__name__)
         if isinstance(error, (aiohttp.ClientSSLError, aiohttp.ClientConnectorCertificateError, ssl.SSLError)):
-            return Fatal("wrong_address", f"no safe connection to {where} ({what})", "check `base_url` and its certificate")
+            return Fatal(
+                "wrong_address", f"no safe connection to {where} ({what})", "check `base_url` and its certificate"
+            )
         if isinstance(error, aiohttp.InvalidURL):
             return Fatal("wrong_address", f"`base_url` is no address ({what})", "write http(s)://host/v1")
         if isinstance(error, aiohttp.ClientConnectorError):
@@ -159,9 +174,29 @@ class OpenAITransport:
                 data = data.replace(secret, HIDDEN.encode())
         return data
 
-    async def close(self) -> None:
-        """Closes the pool."""
-        await self._session.close()
+    def _pool(self) -> aiohttp.ClientSession:
+        """The connections of the running loop."""
+        loop = asyncio.get_running_loop()
+        if self._session is None or self._loop is not loop:
+            import aiohttp
+
+            self._loop = loop
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
+                timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=10),
+                headers=self._headers,
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self._session
+
+    async def leave(self) -> None:
+        """Closes the connections of the loop."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def close(self) -> None:
+        """Nothing is held beside connections."""
 
 
 def _proxy(base_url: str) -> str | None:

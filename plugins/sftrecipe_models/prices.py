@@ -1,7 +1,8 @@
 """Dollars for a million tokens (input, output) at api.openai.com, as published in June 2026.
 
-Prices change: `price: {input: ..., output: ...}` on the model overrides this table. A model that is not here has no known price, which
-is reported as "n/a" and hurts only a budget in dollars. Elsewhere than at api.openai.com no price is assumed.
+Prices change: `price: {input: ..., output: ...}` on the model overrides this table. A model that is not here has no
+known price, which is reported as "n/a" and hurts only a budget in dollars. Elsewhere than at api.openai.com no price is
+assumed.
 """
 
 from __future__ import annotations

@@ -7,13 +7,14 @@ Each line of `replies` is an object; a plain text stands for `{"reply": text}`:
     logprobs        per token {token: log-probability}, given when a step asks for log-probabilities
     finish_reason, reasoning, refusal, tool_calls    as in a real answer
 
-The first line that matches answers, as often as it is asked. Lines without `match` and `regex` answer one request each, in order: for
-tests of a few rows, since with many rows at once the order is not fixed. When no line fits, `default` answers, then `behaviour`, a simple
-function of the request; without them the run ends and names the prompt.
+The first line that matches answers, as often as it is asked. Lines without `match` and `regex` answer one request each,
+in order: for tests of a few rows, since with many rows at once the order is not fixed. When no line fits, `default`
+answers, then `behaviour`, a simple function of the request; without them the run ends and names the prompt.
 
-Behaviours (they are no models, and say nothing about one): `echo` the last user text; `upper` the same in capitals; `words` how many words
-it has; `score` a digit from 1 to 6 that depends on nothing but the conversation's hash, with log-probabilities of the six digits;
-`schema` a value of the form that the step's schema asks for, filled with words of the prompt.
+Behaviours (they are no models, and say nothing about one): `echo` the last user text; `upper` the same in capitals;
+`words` how many words it has; `score` a digit from 1 to 6 that depends on nothing but the conversation's hash, with
+log-probabilities of the six digits; `schema` a value of the form that the step's schema asks for, filled with words of
+the prompt.
 """
 
 from __future__ import annotations
@@ -43,9 +44,13 @@ class Script(Provider):
     serves = ("Chat", "Reward")
     place = "loop"
 
-    replies: File | list[Any] | None = Param(None, doc="JSON lines (or a list): {match or regex, reply, ...}; see the provider's page.")
+    replies: File | list[Any] | None = Param(
+        None, doc="JSON lines (or a list): {match or regex, reply, ...}; see the provider's page."
+    )
     default: str | None = Param(None, doc="The answer when no line fits.")
-    behaviour: Literal["echo", "upper", "words", "score", "schema"] | None = Param(None, doc="What answers when no line fits.")
+    behaviour: Literal["echo", "upper", "words", "score", "schema"] | None = Param(
+        None, doc="What answers when no line fits."
+    )
     scores: File | list[Any] | None = Param(None, doc="JSON lines (or a list) for rewards: {match or regex, score}.")
     model: str = Param("script", doc="A name to stand in the record.")
 
@@ -68,7 +73,8 @@ class _Line:
     def __init__(self, number: int, given: Any, keys: set[str], needs: str) -> None:
         line = {"reply": given} if isinstance(given, str) and needs == "reply" else given
         if not isinstance(line, dict) or needs not in line or set(line) - keys:
-            raise StepError(f"line {number} of the script needs `{needs}` and may have {', '.join(sorted(keys))}: {json.dumps(given)[:80]}")
+            may = ", ".join(sorted(keys - {needs}))
+            raise StepError(f"line {number} of the script needs `{needs}` and may have {may}: {json.dumps(given)[:80]}")
         self.given: dict[str, Any] = line
         self.everywhere = line.get("in") == "all"
         self.text = line.get("match")
@@ -103,21 +109,31 @@ class ScriptTransport:
             return _reply(self._default, request)
         if self._behaviour is not None:
             return _behave(self._behaviour, request)
-        raise Fatal("no_reply", f"the script has no reply for `{preview(request.messages)}`", "add a line, or `default:`")
+        raise Fatal(
+            "no_reply", f"the script has no reply for `{preview(request.messages)}`", "add a line, or `default:`"
+        )
 
     async def reward(self, messages: Sequence[Mapping[str, Any]]) -> float:
-        """The scripted score of a conversation: `match` is looked for in the last message. Raises StepError when there is none."""
+        """The scripted score of a conversation:
+
+        `match` is looked for in the last message. Raises StepError when there is none.
+        """
         line = _find(self._scores, messages, last_role=None)
         if line is None:
-            raise StepError(f"the script has no score for `{preview(messages)}`", code="R628", help="add a line to `scores`")
+            raise StepError(
+                f"the script has no score for `{preview(messages)}`", code="R628", help="add a line to `scores`"
+            )
         return float(line.given["score"])
 
     def redact(self, text: str) -> str:
         """Nothing is secret here."""
         return text
 
-    async def close(self) -> None:
+    async def leave(self) -> None:
         """Nothing is open."""
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 def _lines(given: Any) -> list[Any]:
@@ -137,7 +153,9 @@ def _lines(given: Any) -> list[Any]:
     return out
 
 
-def _find(lines: Sequence[_Line], messages: Sequence[Mapping[str, Any]], last_role: str | None = "user") -> _Line | None:
+def _find(
+    lines: Sequence[_Line], messages: Sequence[Mapping[str, Any]], last_role: str | None = "user"
+) -> _Line | None:
     texts = [str(m.get("content") or "") for m in messages if last_role is None or m.get("role") == last_role]
     last = texts[-1] if texts else ""
     everything = "\n".join(str(m.get("content") or "") for m in messages)
@@ -168,7 +186,9 @@ def _behave(behaviour: str, request: Request) -> Reply:
         best = max(DIGITS, key=lambda digit: tops[digit])
         return _reply(best, request, logprobs=(tops,) if request.sampling.get("logprobs") else ())
     if behaviour == "schema":
-        return _reply(json.dumps(_shaped(request.sampling.get("schema") or {}, last.split() or ["empty"], digest)), request)
+        return _reply(
+            json.dumps(_shaped(request.sampling.get("schema") or {}, last.split() or ["empty"], digest)), request
+        )
     plain = {"echo": last, "upper": last.upper(), "words": str(len(last.split()))}
     return _reply(plain[behaviour], request)
 
@@ -184,10 +204,15 @@ def _shaped(schema: Mapping[str, Any], words: list[str], digest: bytes) -> Any:
     kind = kind[0] if isinstance(kind, list) else kind
     if kind == "object":
         parts = schema.get("properties", {})
-        return {name: _shaped(part, words, hashlib.sha256(digest + name.encode()).digest()) for name, part in parts.items()}
+        return {
+            name: _shaped(part, words, hashlib.sha256(digest + name.encode()).digest()) for name, part in parts.items()
+        }
     if kind == "array":
         count = max(int(schema.get("minItems", 1)), 1)
-        return [_shaped(schema.get("items", {}), words, hashlib.sha256(digest + bytes([at])).digest()) for at in range(count)]
+        return [
+            _shaped(schema.get("items", {}), words, hashlib.sha256(digest + bytes([at])).digest())
+            for at in range(count)
+        ]
     if kind in ("integer", "number"):
         low = schema.get("minimum", 1)
         high = schema.get("maximum", low + 5)

@@ -1,9 +1,9 @@
 """`use: transformers`: a local model, generating in batches.
 
-Requests that wait at the same time share a batch, padded on the left. Sampling draws one number per row and token from the request's own
-hash (with `seed`, from the seed), through the inverse of the cumulative distribution: so an answer depends on its request, not on who
-shares its batch or on global random state. What may still differ between batches is the last digits of the logits: `approximate`.
-Only safetensors weights are loaded, and no code that a model brings.
+Requests that wait at the same time share a batch, padded on the left. Sampling draws one number per row and token from
+the request's own hash (with `seed`, from the seed), through the inverse of the cumulative distribution: so an answer
+depends on its request, not on who shares its batch or on global random state. What may still differ between batches is
+the last digits of the logits: `approximate`. Only safetensors weights are loaded, and no code that a model brings.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ class Transformers(Provider):
     model: str = Param(doc="A folder, or a name on the Hugging Face hub (fetched when it is not here yet).")
     revision: str | None = Param(None, doc="Commit or branch on the hub.")
     device: str = Param("auto", doc="cpu, cuda, cuda:1, mps; auto takes a GPU where there is one.")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Param("auto", doc="Precision; auto is the one of the weights.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Param(
+        "auto", doc="Precision; auto is the one of the weights."
+    )
     batch: int = Param(8, ge=1, doc="Conversations generated together, at most.")
     max_tokens: int = Param(512, ge=1, doc="Length of an answer in tokens where the step gives none.")
 
@@ -44,7 +46,13 @@ class Transformers(Provider):
         folder = Path(self.model)
         revision = _folder_hash(folder) if folder.is_dir() else self.revision or "main"
         name = folder.name if folder.is_dir() else self.model
-        return {"provider": "transformers", "model": name, "revision": revision, "dtype": self.dtype, "max_tokens": self.max_tokens}
+        return {
+            "provider": "transformers",
+            "model": name,
+            "revision": revision,
+            "dtype": self.dtype,
+            "max_tokens": self.max_tokens,
+        }
 
     def limits(self) -> Limits:
         """None: the device sets the pace."""
@@ -92,9 +100,11 @@ class LocalTransport:
         ids = _prompt_ids(self._loaded.tokenizer, request)
         window = getattr(self._loaded.model.config, "max_position_embeddings", None)
         if window is not None and len(ids) + limit > window:
-            raise Unusable("context_overflow", f"{len(ids)} tokens and {limit} to come are more than the window of {window}")
+            raise Unusable(
+                "context_overflow", f"{len(ids)} tokens and {limit} to come are more than the window of {window}"
+            )
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Job(request, ids, limit, future, random.Random(_seed(request))))
+        self._queue.append(_Job(request, ids, limit, future, random.Random(_seed(request))))  # noqa: S311
         if self._worker is None or self._worker.done():
             self._worker = asyncio.ensure_future(self._work())
         return await future
@@ -122,10 +132,15 @@ class LocalTransport:
         """Nothing is secret here."""
         return text
 
-    async def close(self) -> None:
-        """Waits for the batch under way and lets the weights go."""
+    async def leave(self) -> None:
+        """Gives up what waits; the weights stay."""
+        self._queue.clear()
         if self._worker is not None:
             self._worker.cancel()
+            self._worker = None
+
+    def close(self) -> None:
+        """Waits for the batch under way and lets the weights go."""
         self._thread.shutdown(wait=True, cancel_futures=True)
 
 
@@ -143,20 +158,27 @@ def generate(loaded: _Loaded, jobs: Sequence[_Job]) -> list[Reply]:
     mask = [[0] * (width - len(job.ids)) + [1] * len(job.ids) for job in jobs]
     ends = _end_ids(loaded)
     config = GenerationConfig(
-        do_sample=False, num_beams=1, max_new_tokens=max(job.limit for job in jobs), pad_token_id=pad, eos_token_id=ends or None
+        do_sample=False,
+        num_beams=1,
+        max_new_tokens=max(job.limit for job in jobs),
+        pad_token_id=pad,
+        eos_token_id=ends or None,
     )
     with torch.inference_mode():
         out = loaded.model.generate(
             input_ids=torch.tensor(rows, device=loaded.device),
             attention_mask=torch.tensor(mask, device=loaded.device),
             generation_config=config,
-            logits_processor=LogitsProcessorList([_Draw(jobs, tokenizer)]),  # type: ignore[list-item]
+            logits_processor=LogitsProcessorList([_Draw(jobs, tokenizer)]),
         )
     return [_finish(job, new, ends, tokenizer) for job, new in zip(jobs, out[:, width:].tolist(), strict=True)]
 
 
 class _Draw:
-    """A logits processor: notes the log-probabilities of the top tokens, and leaves one token possible, drawn or best."""
+    """A logits processor:
+
+    notes the log-probabilities of the top tokens, and leaves one token possible, drawn or best.
+    """
 
     def __init__(self, jobs: Sequence[_Job], tokenizer: Any) -> None:
         self._jobs, self._tokenizer = jobs, tokenizer
@@ -240,7 +262,9 @@ def _load(name: str, revision: str | None, device: str, dtype: str) -> _Loaded:
         model = AutoModelForCausalLM.from_pretrained(name, revision=revision, dtype=precision, use_safetensors=True)
     except (OSError, ValueError) as error:
         cause = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise StepError(f"the model `{name}` cannot be loaded: {cause}", code="R621", help="check `model` and `revision`") from error
+        raise StepError(
+            f"the model `{name}` cannot be loaded: {cause}", code="R621", help="check `model` and `revision`"
+        ) from error
     return _Loaded(model.to(device).eval(), tokenizer, device)
 
 

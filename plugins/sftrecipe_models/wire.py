@@ -1,8 +1,8 @@
 """The chat-completions protocol as pure functions: a request's body, an answer's reading, an error's meaning.
 
-Servers differ in what they take. `Dialect` says how this one wants three things, and `adapt` learns it from a 400: structured output
-(`json_schema`, `json_object` or only told in words), and the name of the token limit. What the model is asked stays the same, so the
-dialect is no part of a request's key.
+Servers differ in what they take. `Dialect` says how this one wants three things, and `adapt` learns it from a 400:
+structured output (`json_schema`, `json_object` or only told in words), and the name of the token limit. What the model
+is asked stays the same, so the dialect is no part of a request's key.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ from sftrecipe.models.structured import instruction, is_strict
 __all__ = ["Dialect", "adapt", "body", "failure", "read"]
 
 OVERFLOW = re.compile(
-    r"context.?length|context window|context size|maximum (model |sequence |prompt )?length|too many tokens|prompt is too long", re.I
+    r"context.?(length|window|size)|maximum (model |sequence |prompt )?length|too many tokens|prompt is too long",
+    re.I,
 )
 FILTERED = re.compile(r"content.?(filter|policy|management)|safety system|moderation", re.I)
 MODEL = re.compile(
-    r"\bmodel\b[^.]{0,80}(not found|not exist|not available|not supported by this)|(no such|unknown|invalid) model\b", re.I
+    r"\bmodel\b[^.]{0,80}(not found|not exist|not available|not supported by this)|(no such|unknown|invalid) model\b",
+    re.I,
 )
 CREDIT = re.compile(r"insufficient.?(quota|balance|credit|funds)|billing|exceeded your current quota", re.I)
 FORMATS = ("json_schema", "json_object", "words")
@@ -100,7 +102,9 @@ def read(data: bytes, content_type: str, prompt: str = "") -> Reply:
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:
-        if "html" in content_type or data.lstrip()[:15].lower().startswith((b"<!doctype", b"<html", b"<head", b"<body")):
+        if "html" in content_type or data.lstrip()[:15].lower().startswith(
+            (b"<!doctype", b"<html", b"<head", b"<body")
+        ):
             raise _no_endpoint("it answers with a web page") from None
         raise Broken("bad_json", "the server's answer is no JSON (cut or malformed)", _text(data)) from None
     if not isinstance(value, dict):
@@ -161,13 +165,19 @@ def failure(status: int, data: bytes, retry_after: str | None) -> Failure:
     if status in (401, 403):
         return Fatal("key_refused", f"the server refuses the key ({told})", "check `api_key` and what it may use")
     if status == 402 or (status == 429 and CREDIT.search(f"{code} {message}")):
-        return Fatal("no_credit", f"the account has no credit left ({told})", "answers so far are kept; top up and run again")
+        return Fatal(
+            "no_credit", f"the account has no credit left ({told})", "answers so far are kept; top up and run again"
+        )
     if status in (429, 503, 529):
         return Refused("overloaded", told, _seconds(retry_after))
     if status == 413 or code == "context_length_exceeded" or (status < 500 and OVERFLOW.search(message)):
         return Unusable("context_overflow", f"the conversation is too long for the model ({told})")
     if code in ("model_not_found", "invalid_model") or (status in (400, 404, 422) and MODEL.search(message)):
-        return Fatal("unknown_model", f"the server does not know the model ({told})", "check `model`, and ask the server's /v1/models")
+        return Fatal(
+            "unknown_model",
+            f"the server does not know the model ({told})",
+            "check `model`, and ask the server's /v1/models",
+        )
     if status in (404, 405) or 300 <= status < 400:
         return _no_endpoint(told)
     if status >= 500 or status in (408, 409, 425):

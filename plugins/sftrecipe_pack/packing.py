@@ -41,7 +41,7 @@ class Packing(Pack):
     shuffle: bool = Param(True, doc="Seeded order of rows of one length and of the sequences.")
     tokenizer: Tokenizer | None = Param(
         None,
-        doc="Makes tokens of `messages` where a row has no `input_ids`: by its own chat template or chatml, answers trained.",
+        doc="Makes tokens of `messages` where a row has no `input_ids`, by its chat template or chatml.",
     )
 
     def flow(self, columns: Mapping[str, str]) -> Flow:

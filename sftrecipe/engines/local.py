@@ -52,7 +52,7 @@ class LocalEngine:
                     yield running.pop(future), future.result()
         except BrokenProcessPool as error:
             self._pool = None
-            raise StepError("a worker process died (killed, out of memory, or a crash in native code)", code="R613") from error
+            raise StepError("a worker process died (killed, out of memory, or a crash in native code)", code="R601") from error
         finally:
             for future in running:
                 future.cancel()

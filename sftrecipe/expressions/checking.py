@@ -183,11 +183,13 @@ class Checker:
         fields = FIELDS[kind]
         if key not in fields:
             advice = did_you_mean(key, fields) or f"there are {', '.join(fields)}"
-            refuse("R530", f"a {kind} has no `{key}`", _tail(node), advice)
+            refuse("R530", f"a {kind} has no `{key}`", node.place, advice)
         return Type(fields[key])
 
     def _path(self, node: Field, base: Typed, key: str | int) -> Typed:
         """A value inside JSON: its type is known when it is used."""
+        if isinstance(key, str) and "\\" in key:
+            refuse("R514", "a key with a backslash cannot be reached", node.place, "give it a column when it is loaded")
         over = base.over
         type_ = list_of(ANY) if over else ANY
         if base.op == "path":
@@ -201,12 +203,12 @@ class Checker:
                 if at.key not in value:
                     names = [str(k) for k in value]
                     advice = did_you_mean(str(at.key), names) or (f"there are {', '.join(names)}" if names else "")
-                    refuse("R522", f"there is no parameter `{at.key}`", _tail(at), advice)
+                    refuse("R522", f"there is no parameter `{at.key}`", at.place, advice)
                 value = value[at.key]
             elif isinstance(value, (list, tuple)) and isinstance(at.key, int) and -len(value) <= at.key < len(value):
                 value = value[at.key]
             else:
-                refuse("R522", "this parameter holds no such part", _tail(at), "print it with `sftrecipe show`")
+                refuse("R522", "this parameter holds no such part", at.place, "print it with `sftrecipe show`")
         return self._constant(node, value)
 
     def _constant(self, node: Node, value: Any) -> Typed:
@@ -304,9 +306,3 @@ def _keys(node: Node) -> list[Field | Name]:
         found.append(node)
         node = node.base
     return [node, *reversed(found)] if isinstance(node, Name) else []
-
-
-def _tail(node: Field) -> Node:
-    """The place of the key alone."""
-    start = node.end - len(node.key) if isinstance(node.key, str) else node.base.end
-    return Node(max(start, node.base.end), node.end)

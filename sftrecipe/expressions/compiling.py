@@ -3,7 +3,7 @@
 Semantics, which `sftrecipe.expressions.evaluating` shares:
 - Null is an unknown value: what is computed from it is null. `and`, `or` follow Kleene (`false and null` is false),
   `a if null else b` is null. `is_null`, `coalesce` and functions over a list look past nulls.
-- NaN is null, wherever it is read. Arithmetic that has no finite result (x / 0, overflow) is null.
+- A number that is not finite is null: NaN and infinity in a column, x / 0, overflow, the logarithm of 0.
 - Integers are exact up to 9 * 10^18; beyond, the result is null. `/` gives a float. `a % b` has the sign of b.
 - Texts compare by code point. `x in [...]` is a chain of `==`.
 - A value from JSON, or of a column whose type is not known, is taken as what it is compared with: number, text or
@@ -20,6 +20,7 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from sftrecipe.expressions.checking import check
+from sftrecipe.expressions.evaluating import converted, fold
 from sftrecipe.expressions.language import MAX_INTEGER, Function
 from sftrecipe.expressions.textual import python_is_in
 from sftrecipe.expressions.tree import Tree
@@ -54,7 +55,8 @@ def compile(
     still gives one value for each row.
     """
     checked = check(expression, columns, want=want, params=params, functions=functions)
-    typed, made = checked.typed, _expr(checked.typed)
+    typed = fold(checked.typed)
+    made = _expr(typed)
     wanted = {"bool": BOOL, "number": FLOAT, "text": TEXT}
     if want is not None and typed.type == ANY:
         made = convert(made, ANY, wanted[want])
@@ -80,7 +82,7 @@ def convert(made: pl.Expr, have: Type, want: Type) -> pl.Expr:
         text = made.cast(pl.String, strict=False)
         return pl.when(text == "true").then(True).when(text == "false").then(False).otherwise(None)
     if want == FLOAT:
-        return made.cast(pl.Float64, strict=False).fill_nan(None)
+        return _finite(made.cast(pl.Float64, strict=False))
     return made.cast(want.dtype(), strict=False)
 
 
@@ -114,6 +116,8 @@ def _literal(typed: Typed, inside: bool) -> pl.Expr:
     value, item = typed.value, item_of(typed.type)
     if typed.type == NULL:
         return pl.lit(None)
+    if typed.type == ANY:
+        return pl.lit(value)
     if item is not None:
         values = [float(v) for v in value] if item == FLOAT else value
         return pl.lit(pl.Series([values], dtype=pl.List(item.dtype())))
@@ -128,7 +132,7 @@ def _column(typed: Typed, inside: bool) -> pl.Expr:
     if type_.kind in ("any", "bool", *FIELDS):
         return made
     made = made.cast(type_.dtype(), strict=False)
-    return made.fill_nan(None) if type_ == FLOAT else made
+    return _finite(made) if type_ == FLOAT else made
 
 
 def _item(typed: Typed, inside: bool) -> pl.Expr:
@@ -137,7 +141,7 @@ def _item(typed: Typed, inside: bool) -> pl.Expr:
 
 def _field(typed: Typed, inside: bool) -> pl.Expr:
     made = _expr(typed.parts[0], inside).struct.field(typed.value)
-    return made.fill_nan(None) if typed.item == FLOAT else made
+    return _finite(made) if typed.item == FLOAT else made
 
 
 def _path(typed: Typed, inside: bool) -> pl.Expr:
@@ -164,6 +168,11 @@ def _both(typed: Typed, inside: bool) -> pl.Expr:
 
 
 def _as(part: Typed, want: Type, inside: bool) -> pl.Expr:
+    import polars as pl
+
+    if part.constant:
+        # cast here, so that Polars sees a literal: a computed scalar loses its length when it meets a column of nulls
+        return pl.lit(converted(part.value, want), dtype=None if want == ANY else want.dtype())
     return convert(_expr(part, inside), part.item, want)
 
 
@@ -191,7 +200,7 @@ def _guarded(exact: pl.Expr, about: pl.Expr, want: Type) -> pl.Expr:
     import polars as pl
 
     if want == FLOAT:
-        return pl.when(exact.is_finite()).then(exact)
+        return _finite(exact)
     return pl.when(about.abs() <= MAX_INTEGER).then(exact)
 
 
@@ -200,7 +209,12 @@ def _modulo(left: pl.Expr, right: pl.Expr, want: Type) -> pl.Expr:
 
     if want == INT:
         return pl.when(right != 0).then(left % right)
-    made = left - (left / right).floor() * right
+    return _finite(left - (left / right).floor() * right)
+
+
+def _finite(made: pl.Expr) -> pl.Expr:
+    import polars as pl
+
     return pl.when(made.is_finite()).then(made)
 
 
@@ -283,9 +297,10 @@ def _call(typed: Typed, inside: bool) -> pl.Expr:
     if function.typed:
         given.insert(0, tuple(p.item if inside else p.type for p in typed.parts))
     made = function.build(*given)
+    if not inside and all(p.constant for p in typed.parts):
+        made = _for_each_row(made)
     if typed.item == FLOAT:
-        made = made.cast(pl.Float64, strict=False)
-        return pl.when(made.is_finite()).then(made)
+        return _finite(made.cast(pl.Float64, strict=False))
     return made.cast(pl.Int64, strict=False) if typed.item == INT else made
 
 

@@ -9,6 +9,7 @@ import math
 import operator
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from sftrecipe.expressions.checking import check
@@ -18,7 +19,7 @@ from sftrecipe.expressions.tree import Tree
 from sftrecipe.expressions.typed import ANY, BOOL, FLOAT, INT, TEXT, Typed, item_of, refuse, type_of
 from sftrecipe.types import Type
 
-__all__ = ["evaluate"]
+__all__ = ["converted", "evaluate", "fold"]
 
 _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
@@ -43,10 +44,22 @@ def evaluate(
     """
     values = {name: value for name, value in names.items() if name != "params"}
     types = {name: "any" if value is None else str(type_of(value)) for name, value in values.items()}
-    checked = check(expression, {**types, **(columns or {})}, want=want, params=names.get("params"), functions=functions)
+    checked = check(
+        expression, {**types, **(columns or {})}, want=want, params=names.get("params"), functions=functions
+    )
     result = _Run(values).value(checked.typed)
     wanted = {"bool": BOOL, "number": FLOAT, "text": TEXT}
-    return _converted(result, wanted[want]) if want is not None and checked.typed.type == ANY else result
+    return converted(result, wanted[want]) if want is not None and checked.typed.type == ANY else result
+
+
+def fold(typed: Typed) -> Typed:
+    """The same node with everything that no row can change computed already."""
+    typed = replace(typed, parts=tuple(map(fold, typed.parts)))
+    if typed.over or not typed.parts or not all(p.constant for p in typed.parts):
+        return typed
+    if typed.op == "call" and typed.value.evaluate is None:
+        return typed
+    return Typed(typed.node, "literal", typed.type, value=_Run({}).value(typed))
 
 
 class _Run:
@@ -65,14 +78,13 @@ class _Run:
 
     def _as(self, typed: Typed, item: Any, want: Type) -> Any:
         value = self.value(typed, item)
-        return value if typed.item == want else _converted(value, want)
+        return value if typed.item == want else converted(value, want)
 
     def _literal(self, typed: Typed, item: Any) -> Any:
         return typed.value
 
     def _column(self, typed: Typed, item: Any) -> Any:
-        value = self.names[typed.value] if item is _WHOLE else item
-        return None if isinstance(value, float) and math.isnan(value) else value
+        return _finite(self.names[typed.value] if item is _WHOLE else item)
 
     def _item(self, typed: Typed, item: Any) -> Any:
         whole, at = self.value(typed.parts[0]), typed.value
@@ -82,7 +94,7 @@ class _Run:
         base = self.value(typed.parts[0], item)
         if isinstance(base, Counts):
             return base.codes.get(typed.value, 0)
-        return None if base is None else base.get(typed.value)
+        return None if base is None else _finite(base.get(typed.value))
 
     def _path(self, typed: Typed, item: Any) -> Any:
         import json
@@ -161,7 +173,7 @@ class _Run:
 
     def _equals_one(self, value: Any, right: list[Typed], want: Type, item: Any) -> bool | None:
         if right[0].constant and item_of(right[0].type) is not None:
-            return None if value is None else any(value == _converted(v, want) for v in right[0].value)
+            return None if value is None else any(value == converted(v, want) for v in right[0].value)
         others = [self._as(p, item, want) for p in right]
         found = [None if value is None or other is None else value == other for other in others]
         return True if True in found else None if None in found else False
@@ -176,9 +188,7 @@ class _Run:
         if None in given and not function.nulls:
             return None
         result = function.evaluate(*given)
-        if typed.item == FLOAT and result is not None:
-            return float(result) if math.isfinite(result) else None
-        return result
+        return _finite(float(result)) if typed.item == FLOAT and result is not None else result
 
     def _cast(self, typed: Typed, item: Any) -> Any:
         return self._as(typed.parts[0], item, typed.item)
@@ -187,7 +197,7 @@ class _Run:
 _METHODS = {"and": "both", "or": "both", "as": "cast"}
 
 
-def _converted(value: Any, want: Type) -> Any:
+def converted(value: Any, want: Type) -> Any:
     """A value as another type, as `convert` in `compile` has it: None where it is none of that type."""
     if value is None or want == ANY:
         return value
@@ -197,7 +207,7 @@ def _converted(value: Any, want: Type) -> Any:
         return _text(value)
     if isinstance(value, str):
         value = float(value) if _NUMBER.fullmatch(value) else None
-    return value if value is None or want != FLOAT else None if math.isnan(value) else float(value)
+    return value if value is None or want != FLOAT else _finite(float(value))
 
 
 def _text(value: Any) -> str:
@@ -208,7 +218,7 @@ def _text(value: Any) -> str:
 
 def _guarded(exact: Any, about: float, want: Type) -> Any:
     if want == FLOAT:
-        return exact if math.isfinite(exact) else None
+        return _finite(exact)
     return exact if abs(about) <= MAX_INTEGER else None
 
 
@@ -216,11 +226,14 @@ def _float_modulo(left: float, right: float) -> float | None:
     quotient = left / right
     if not math.isfinite(quotient):
         return None
-    result = left - float(math.floor(quotient)) * right
-    return result if math.isfinite(result) else None
+    return float(left - float(math.floor(quotient)) * right)
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _is_inside(value: Any, whole: Any, want: Type) -> bool:
     if isinstance(whole, str):
         return value in whole
-    return any(v is not None and value == _converted(v, want) for v in whole)
+    return any(v is not None and value == converted(v, want) for v in whole)

@@ -118,7 +118,7 @@ MEAN = Function(
 )
 COUNT = Function(
     "count", "How many values of a list are true, or how often the needle stands in a text.",
-    (Argument("x", "list[bool]|text"), Argument("needle", "text", default=None)), "int", _t.count,
+    (Argument("x", "list[bool]|text"), Argument("needle", "text", default=None, raw=True)), "int", _t.count,
     typed=True, check=_t.check_count, evaluate=_t.python_count, nulls=True,
 )  # fmt: skip
 FIRST = Function(
@@ -144,7 +144,7 @@ ROUND = Function(
     (_NUMBER, Argument("digits", "int", constant=True, default=None)), _n.round_type, _n.round,
     typed=True, check=_n.check_round, evaluate=_n.python_round, nulls=True,
 )  # fmt: skip
-ABS = Function("abs", "The number without its sign.", (_NUMBER,), _n.abs_type, _n.abs, evaluate=abs)
+ABS = Function("abs", "The number without its sign.", (_NUMBER,), _n.abs_type, _n.abs, evaluate=_n.python_abs)
 LOG = Function(
     "log", "The natural logarithm, or the one to a base; null for what is not above 0.",
     (_NUMBER, Argument("base", "number", constant=True, default=None)), "float", _n.log,

@@ -167,6 +167,7 @@ class _Order:
         self.length = length
         self.operand = True  # whether an operand comes next
         self.open: list[Token] = []
+        self.reached: set[int] = set()  # brackets that take something out of what stands before them
         self.ifs: list[list[Token]] = [[]]
         self.prefixes = 0
 
@@ -246,6 +247,8 @@ class _Order:
             _fail("R501", "an operator is missing before `(`", token, "and, or, ==, + ...")
         if previous is not None and previous.kind == ".":
             _fail("R501", "a name must follow the dot", token, 'or use ["..."]')
+        if token.kind == "[" and not self.operand:
+            self.reached.add(token.start)
         self.open.append(token)
         self.ifs.append([])
         self.operand = True
@@ -255,6 +258,8 @@ class _Order:
             _fail("R517", f"`{token.text}` closes nothing", token, "remove it, or open it before")
         if self.operand and previous is not None and previous.kind not in ("(", "[", ","):
             _fail("R501", f"something is missing after `{previous.text}`", previous, "write a value there")
+        if previous is self.open[-1] and previous.start in self.reached:
+            _fail("R506", "in [...] stands a number or a text", previous, 'write x[0] or x["key"]')
         self._ifs_done()
         self.open.pop()
         self.ifs.pop()

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "abs", "abs_type", "all", "any", "check_end", "check_extreme", "check_log", "check_round", "end", "extreme",
-    "extreme_type", "first", "items", "last", "log", "mean", "python_extreme", "python_item", "python_log",
-    "python_mean", "python_round", "python_sqrt", "python_sum", "round", "round_type", "sqrt", "sum", "sum_type",
+    "extreme_type", "first", "items", "last", "log", "mean", "python_abs", "python_extreme", "python_item",
+    "python_log", "python_mean", "python_round", "python_sqrt", "python_sum", "round", "round_type", "sqrt", "sum", "sum_type",
 ]  # fmt: skip
 
 
@@ -187,6 +187,11 @@ def abs(x: pl.Expr) -> pl.Expr:
 
     made = pl.when(x >= 0).then(x).otherwise(0 - x)
     return pl.when(made >= 0).then(made)
+
+
+def python_abs(x: float) -> float | None:
+    """The same on a Python number."""
+    return None if x == -(1 << 63) and isinstance(x, int) else builtins.abs(x)
 
 
 def log(types: Sequence[Type], x: pl.Expr, base: float | None) -> pl.Expr:

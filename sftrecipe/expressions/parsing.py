@@ -146,7 +146,7 @@ class _Reader:
         """What reaches into something or calls it."""
         if isinstance(found, ast.Attribute):
             key = self.original[start:end].rpartition(".")[2].strip()
-            return Field(start, end, self.node(found.value, depth), key)
+            return Field(start, end, self.node(found.value, depth), key, Node(end - len(key), end))
         if isinstance(found, ast.Subscript):
             inner = self.node(found.slice, depth)
             if not (
@@ -154,7 +154,7 @@ class _Reader:
             ):
                 advice = 'write x[0] or x["key"]'
                 raise ExpressionError("R506", "in [...] stands a number or a text", inner.start, inner.end, advice)
-            return Field(start, end, self.node(found.value, depth), inner.value)
+            return Field(start, end, self.node(found.value, depth), inner.value, Node(inner.start, inner.end))
         if isinstance(found, ast.Call):
             if not isinstance(found.func, ast.Name):
                 at = self._place(found.func)

@@ -159,13 +159,13 @@ def python_matches(text: str, pattern: str) -> bool:
     return bool(pl.Series([text]).str.contains(pattern)[0])
 
 
-def count(types: Sequence[Type], x: pl.Expr, needle: pl.Expr | None) -> pl.Expr:
+def count(types: Sequence[Type], x: pl.Expr, needle: pl.Expr | str | None) -> pl.Expr:
     """True values of a list, or occurrences in a text."""
     import polars as pl
 
     if needle is None:
         return x.list.sum()
-    text = needle.cast(pl.String, strict=False)
+    text = (pl.lit(needle) if isinstance(needle, str) else needle).cast(pl.String, strict=False)
     found = x.cast(pl.String, strict=False).str.count_matches(text, literal=True)
     return pl.when(text.is_not_null()).then(found)
 

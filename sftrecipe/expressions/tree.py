@@ -48,10 +48,11 @@ class Name(Node):
 
 @dataclass(eq=False, repr=False)
 class Field(Node):
-    """`base.key`, `base["key"]` or `base[0]`."""
+    """`base.key`, `base["key"]` or `base[0]`. `place` is where the key stands."""
 
     base: Node
     key: str | int
+    place: Node
 
 
 @dataclass(eq=False, repr=False)

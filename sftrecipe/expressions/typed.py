@@ -163,8 +163,10 @@ def accepted(accepts: str, given: Type) -> str:
 
 def _accepts(word: str, given: Type) -> bool:
     item = item_of(given)
-    if word in ("any", "same"):
+    if word == "any":
         return True
+    if word == "same":
+        return item is None
     if given == NULL:
         return not word.startswith(("list", "messages"))
     if word == "number":

@@ -1,7 +1,7 @@
 """Models as operators see them: small protocols. Providers (`sftrecipe.model` entry points) implement them.
 
-`ChatSession` puts record, limits, budget and retries around a provider; `run_rows` and `stream_rows` bring rows to it. Both load when
-first asked for: importing this package opens nothing and starts nothing.
+`ChatSession` puts record, limits, budget and retries around a provider; `run_rows` and `stream_rows` bring rows to it.
+Both load when first asked for: importing this package opens nothing and starts nothing.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from sftrecipe.models.protocols import PROTOCOLS, Chat, Embedder, Likelihood, Re
 if TYPE_CHECKING:
     from sftrecipe.models.estimate import Estimate, estimate_costs, total
     from sftrecipe.models.failures import Broken, Failure, Fatal, Refused, Unreachable, Unusable
-    from sftrecipe.models.loop import run_rows, stream_rows
     from sftrecipe.models.provider import Limits, Provider
+    from sftrecipe.models.pull import run_rows, stream_rows
     from sftrecipe.models.session import ChatSession, Policy
     from sftrecipe.models.transport import Request, Transport
 
 _HOME = {
     "sftrecipe.models.estimate": ("Estimate", "estimate_costs", "total"),
     "sftrecipe.models.failures": ("Broken", "Failure", "Fatal", "Refused", "Unreachable", "Unusable"),
-    "sftrecipe.models.loop": ("run_rows", "stream_rows"),
+    "sftrecipe.models.pull": ("run_rows", "stream_rows"),
     "sftrecipe.models.provider": ("Limits", "Provider"),
     "sftrecipe.models.session": ("ChatSession", "Policy"),
     "sftrecipe.models.transport": ("Request", "Transport"),

@@ -1,11 +1,11 @@
 """When to give up on a server: no success for two minutes while it fails.
 
-Time counts from the first failure after the last success. A request that has been on its way since before that failure may still be
-answered (a slow model is no dead one), so the breaker waits for it. A server that has never answered and refuses connections is given
-up sooner: the address is more likely wrong than the server busy.
+Time counts from the first failure after the last success. A request that has been on its way since before that failure
+may still be answered (a slow model is no dead one), so the breaker waits for it. A server that has never answered and
+refuses connections is given up sooner: the address is more likely wrong than the server busy.
 
-An outage is when eight different requests fail with no success between: then the server is at fault, not the requests, and no
-attempt is spent. So an outage loses no row, while a request that always fails costs its own row only.
+An outage is when eight different requests fail with no success between: then the server is at fault, not the requests,
+and no attempt is spent. So an outage loses no row, while a request that always fails costs its own row only.
 """
 
 from __future__ import annotations

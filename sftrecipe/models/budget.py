@@ -1,8 +1,9 @@
 """What a model may cost: dollars, tokens, requests; checked before a request is sent.
 
-A request reserves its worst case (its prompt by estimate, its answer by `max_tokens` or twice the longest seen) and pays what it really took.
-A request that does not fit waits while others are on their way, whose refund may make room; if none is, the budget is reached.
-Spending is counted per store and scope, over all runs: a run that is killed or stopped and started again does not begin at zero.
+A request reserves its worst case (its prompt by estimate, its answer by `max_tokens` or twice the longest seen) and
+pays what it really took. A request that does not fit waits while others are on their way, whose refund may make room;
+if none is, the budget is reached. Spending is counted per store and scope, over all runs: a run that is killed or
+stopped and started again does not begin at zero.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from typing import Any
 from sftrecipe.errors import BudgetReached
 from sftrecipe.models.cache import Spent
 
-__all__ = ["Budget", "Price", "UnknownPrice"]
+__all__ = ["Budget", "Price", "UnknownPriceError"]
 
 FIRST_GUESS = 1024
 """Tokens assumed for an answer without max_tokens before one was seen."""
 
 
-class UnknownPrice(ValueError):
+class UnknownPriceError(ValueError):
     """A budget in dollars for a model whose price nobody said."""
 
 
@@ -58,7 +59,7 @@ class Budget:
         if unknown:
             raise ValueError(f"a budget has dollars, tokens and requests, not {', '.join(sorted(unknown))}")
         if "dollars" in self.limits and price is None:
-            raise UnknownPrice(
+            raise UnknownPriceError(
                 f"model `{name}` has a budget in dollars and no known price: give `price: {{input: ..., output: ...}}` "
                 "(dollars a million tokens), or limit tokens or requests"
             )
@@ -91,7 +92,9 @@ class Budget:
         for kind, amount in need.items():
             self._held[kind] += amount
 
-    def settle(self, need: Mapping[str, float], tokens_in: int = 0, tokens_out: int = 0, answered: bool = True) -> Spent:
+    def settle(
+        self, need: Mapping[str, float], tokens_in: int = 0, tokens_out: int = 0, answered: bool = True
+    ) -> Spent:
         """Gives the reserve back and books what was really spent, which is returned. `answered=False`: nothing."""
         for kind, amount in need.items():
             self._held[kind] -= amount

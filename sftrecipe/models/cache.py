@@ -4,10 +4,11 @@
     dead      requests that failed: key, model, code, cause, what came instead, attempts, time
     spent     per budget scope: requests, tokens, dollars; written in the transaction of the answer it counts
 
-All that arrives in one turn of the event loop is one transaction, run in the loop's own thread: a writer thread costs more in thread
-switches than it saves. `kill -9` loses no committed answer; a power cut may lose the last few (synchronous = NORMAL) and never damages
-the file. Several processes may share it. A damaged file is put aside as `*.damaged` and a new one begun; a damaged answer is asked again.
-Cost: about 50 microseconds of CPU to write an answer of 2 kB, 20 to read it.
+All that arrives in one turn of the event loop is one transaction, run in the loop's own thread: a writer thread costs
+more in thread switches than it saves. `kill -9` loses no committed answer; a power cut may lose the last few
+(synchronous = NORMAL) and never damages the file. Several processes may share it. A damaged file is put aside as
+`*.damaged` and a new one begun; a damaged answer is asked again. Cost: about 50 microseconds of CPU to write an answer
+of 2 kB, 20 to read it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import logging
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A request that failed for good in its run: the next run asks again. `request` is a JSON text, `raw` what came instead."""
+    """A request that failed for good in its run:
+
+    the next run asks again. `request` is a JSON text, `raw` what came instead.
+    """
 
     key: bytes
     model: str
@@ -133,7 +137,10 @@ class Cache:
 
     def dead_letters(self, model: str | None = None) -> Iterator[DeadLetter]:
         """Failed requests that no later run has answered, oldest first."""
-        wanted = "SELECT key, model, code, cause, request, attempts, raw FROM dead WHERE ? IS NULL OR model = ? ORDER BY created, key"
+        wanted = (
+            "SELECT key, model, code, cause, request, attempts, raw FROM dead WHERE ? IS NULL OR model = ? "
+            "ORDER BY created, key"
+        )
         for key, name, code, cause, request, attempts, raw in self._db.execute(wanted, (model, model)):
             yield DeadLetter(key, name, code, cause, _unpack(request), attempts, raw)
 
@@ -151,7 +158,9 @@ class Cache:
             raise _unusable(self.path, error) from error
         except sqlite3.DatabaseError as error:
             aside = self.path.with_name(f"{self.path.name}.damaged")
-            log.warning("%s is damaged (%s): put aside as %s, its answers are asked again", self.path, error, aside.name)
+            log.warning(
+                "%s is damaged (%s): put aside as %s, its answers are asked again", self.path, error, aside.name
+            )
             for end in ("-wal", "-shm"):
                 self.path.with_name(self.path.name + end).unlink(missing_ok=True)
             self.path.replace(aside)
@@ -236,5 +245,5 @@ def _unusable(path: Path, why: object) -> StepError:
     return StepError(
         f"the record of answers {path} cannot be used: {why}",
         code="R627",
-        help="free the disk or allow writing there; `--requests off` goes on without a record, and pays again after a stop",
+        help="free the disk or allow writing there; `--requests off` keeps no record, and pays again after a stop",
     )

@@ -5,8 +5,9 @@
     retries     a refusal spends no attempt, a broken try does, an outage does not; Retry-After is obeyed
     breaker     ends the run when the server has gone (breaker.py)
 
-A place in the limit is given back only after the answer is kept (`keep` has returned): a killed run repeats at most what was in flight.
-A refused request rests in its place for about as long as an answer takes, so that the next does not run into the same wall.
+A place in the limit is given back only after the answer is kept (`keep` has returned): a killed run repeats at most
+what was in flight. A refused request rests in its place for about as long as an answer takes, so that the next does not
+run into the same wall.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ class Delivery:
         name: of the model, for messages.
     """
 
-    def __init__(self, limits: Limits, budget: Budget, keep: Keep, policy: Policy, clock: Clock, name: str) -> None:
+    def __init__(self, limits: Limits, budget: Budget, keep: Keep, *, policy: Policy, clock: Clock, name: str) -> None:
         self.counts = Counts()
         self._budget, self._keep, self._policy, self._clock, self._name = budget, keep, policy, clock, name
         self._requests = Pace(limits.requests_per_minute, clock.now)
@@ -117,7 +118,7 @@ class Delivery:
         self._breaker = Breaker(policy.patience, policy.first_patience, clock.now)
         self._ended: StepError | None = None
         self._usual = 0.25
-        self._jitter = random.Random()  # spreads retries in time; no result depends on it
+        self._jitter = random.Random()  # noqa: S311  (spreads retries in time; no result depends on it)
 
     async def fetch(self, line: Line, course: Course) -> Reply:
         """The answer to one request.
@@ -170,15 +171,15 @@ class Delivery:
     async def _send(self, line: Line, course: Course, place: _Place) -> Reply:
         self.counts.sent += 1
         ticket, sent = self._breaker.sent(), self._clock.now()
-        refused = False
+        refused = named = False
         try:
             reply = await line.transport.send(course.request)
-        except Refused:
-            refused = True
+        except Refused as failure:
+            refused, named = True, failure.retry_after is not None
             raise
         finally:
             self._breaker.ended(ticket)
-            line.limit.answered(sent, refused)
+            line.limit.answered(sent, refused, named)
         seconds = self._clock.now() - sent
         self._usual += 0.05 * (seconds - self._usual)
         self._breaker.succeeded()
@@ -203,7 +204,7 @@ class Delivery:
         if failure.retry_after is not None:
             wait = failure.retry_after + self._jitter.uniform(0, 0.05 + 0.1 * failure.retry_after)
         else:
-            wait = min(LONGEST_REST, 0.2 * 2 ** min(course.tries, 10)) * self._jitter.uniform(0.5, 1)
+            wait = min(LONGEST_REST, 0.2 * 2.0 ** min(course.tries, 10)) * self._jitter.uniform(0.5, 1)
         here = min(wait, self._usual, LONGEST_REST_IN_PLACE)
         await self._rest(here)
         return wait - here
@@ -218,12 +219,14 @@ class Delivery:
             course.attempts += 1
             if course.attempts >= self._policy.attempts:
                 raise failure
-        return min(8.0, 0.1 * 2 ** min(course.tries, 10)) * self._jitter.uniform(0.5, 1)
+        return min(8.0, 0.1 * 2.0 ** min(course.tries, 10)) * self._jitter.uniform(0.5, 1)
 
     def _hopeless(self, failure: Unusable) -> None:
         """Ends the run when nothing but wrong requests has been seen."""
         if not self.counts.answered and sum(self.counts.failed.values()) + 1 >= self._policy.hopeless:
-            message = f"all of the first {self._policy.hopeless} requests were refused as wrong; the last cause: {failure}"
+            message = (
+                f"all of the first {self._policy.hopeless} requests were refused as wrong; the last cause: {failure}"
+            )
             help = "look at the step's sampling parameters and at the model's name"
             raise self.end(Fatal("every_request_refused", message, help)) from None
 
@@ -241,5 +244,3 @@ class Delivery:
             self._breaker.check()
         except Fatal as failure:
             raise self.end(failure) from None
-
-

@@ -1,8 +1,9 @@
 """The canonical key of a request: equal for equal questions, whoever asks and wherever the server is.
 
-A key is the sha256 of canonical JSON (sorted keys, no spaces, ASCII, 1.0 written as 1, nulls left out) over the format's version,
-the model's identity, the messages, the sampling parameters and the sample's index. What is not in it: address, API key, limits,
-retries, the operator's name, the row's id. Cost: about 10 microseconds for a short conversation.
+A key is the sha256 of canonical JSON (sorted keys, no spaces, ASCII, 1.0 written as 1, nulls left out) over the
+format's version, the model's identity, the messages, the sampling parameters and the sample's index. What is not in it:
+address, API key, limits, retries, the operator's name, the row's id. Cost: about 10 microseconds for a short
+conversation.
 """
 
 from __future__ import annotations
@@ -54,10 +55,21 @@ def clean_messages(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
     return out
 
 
-def canonical_request(identity: bytes, messages: list[dict[str, Any]], sampling: Mapping[str, Any], sample: int) -> bytes:
-    """One question to one model, as canonical JSON. `identity` is canonical already, `messages` come from `clean_messages`."""
+def canonical_request(
+    identity: bytes, messages: list[dict[str, Any]], sampling: Mapping[str, Any], sample: int
+) -> bytes:
+    """One question to one model, as canonical JSON.
+
+    `identity` is canonical already, `messages` come from `clean_messages`.
+    """
     said = ENCODER.encode(messages).encode("ascii")
-    return b'{"format":%d,"messages":%b,"model":%b,"sample":%d,"sampling":%b}' % (FORMAT, said, identity, sample, canonical(sampling))
+    return b'{"format":%d,"messages":%b,"model":%b,"sample":%d,"sampling":%b}' % (
+        FORMAT,
+        said,
+        identity,
+        sample,
+        canonical(sampling),
+    )
 
 
 def request_key(asked: bytes) -> bytes:

@@ -2,19 +2,25 @@
 
 `AdaptiveLimit` starts low and grows while that helps. It looks at requests in windows of about `limit` answers:
 
-    slow start   one more for every answer (so it doubles every round trip), until the first cut or the first growth that did not help
-    cut          to 70 %, when the share of refusals is above 12 % and surely above 8 % (Wilson bound); never for single refusals
-    trial        the window after a cut tells whether our load was the cause. If it was, fewer are refused: with a share w before, a
-                 server with fixed room refuses 1 - (1 - w) / 0.7 after. If the share stays nearer to w, refusals are the server's habit:
-                 all cuts since the last growth are undone, and the share is the background for 10 windows, on top of which the bars
-                 are counted; then it has to show again. A share above 35 %, or one that rises after a cut, is never background
-    growth       half of the way back to the limit before the last cut, later 5 % (at least one), for every window that was used up and
-                 in which fewer than 8 % were refused
-    no help      where half as much again brought less than a tenth more answers a second, the earlier limit returns for 20 windows
+    slow start   one more for every answer (so it doubles every round trip), until the first cut or the first growth
+                 that did not help
+    cut          to 70 %, when the share of refusals is above 12 % and surely above 8 % (Wilson bound); never for single
+                 refusals
+    trial        the window after a cut tells whether our load was the cause. If it was, fewer are refused: with a share
+                 w before, a server with fixed room refuses 1 - (1 - w) / 0.7 after. If the share stays nearer to w,
+                 refusals are the server's habit: all cuts since the last growth are undone, and the share is the
+                 background for 5 windows, on top of which the bars are counted; then it has to show again. A share
+                 above 35 %, one that rises after a cut, and refusals that name a time (Retry-After: a rate limit) are
+                 never background
+    growth       half of the way back to the limit before the last cut, later 5 % (at least one), for every window that
+                 was used up and in which fewer than 8 % were refused
+    no help      where half as much again brought less than a tenth more answers a second, the earlier limit returns for
+                 20 windows
 
-The share matters, not the refusal: a steady 5 % of refusals that have nothing to do with our load would drive a limit that is cut on
-every refusal to its floor. Simulated (tests/models/simulated.py), 2,000 requests of 0.2 s at 64: 5 % such refusals cost 7 % of time, 10 %
-cost 16 %; a server with room for 40 sees 10 % extra requests, one with 100 a second 9 %.
+The share matters, not the refusal: a steady 5 % of refusals that have nothing to do with our load would drive a limit
+that is cut on every refusal to its floor. Simulated (tests/models/simulated.py), 2,000 requests of 0.2 s at 64: 5 %
+such refusals cost 7 % of time, 10 % cost 16 %; a server with room for 40 sees 10 % extra requests, one with 100 a
+second 9 %.
 
 `Pace` spaces requests (or tokens) evenly below a rate a minute. Cost: under 2 microseconds an answer each.
 """
@@ -38,7 +44,7 @@ HOLD_WINDOWS = 20
 LEAST_WINDOW = 20
 EARLIEST_CUT = 10
 MOST_BACKGROUND = 0.35
-BACKGROUND_WINDOWS = 10
+BACKGROUND_WINDOWS = 5
 NOISE = 0.1
 LEAST_LIMIT = 4.0
 
@@ -57,8 +63,8 @@ def wilson_lower(hits: int, n: int, z: float) -> float:
 class _Window:
     """Requests sent and answers seen since `begun`, until there are `size` answers.
 
-    Refusals come at once and answers late: while the limit grows, refusals are many among the answers that are there and no more than
-    usual among the requests that were sent. So the share is of those.
+    Refusals come at once and answers late: while the limit grows, refusals are many among the answers that are there
+    and no more than usual among the requests that were sent. So the share is of those.
     """
 
     begun: float
@@ -66,6 +72,7 @@ class _Window:
     sent: int = 0
     answers: int = 0
     refused: int = 0
+    named: int = 0
     full: bool = False
 
     @property
@@ -143,18 +150,21 @@ class AdaptiveLimit:
         self.in_flight -= 1
         self._wake()
 
-    def answered(self, sent: float, refused: bool) -> None:
-        """Learns from one answer to a request sent at `sent`."""
+    def answered(self, sent: float, refused: bool, named: bool = False) -> None:
+        """Learns from one answer to a request sent at `sent`. `named`: the refusal says when to come again."""
         if not self.adaptive:
             return
         if sent < self._since:
-            if self._chain is not None and sent < self._chain.until:  # the window cut short still learns how its requests fared
+            if (
+                self._chain is not None and sent < self._chain.until
+            ):  # the window cut short still learns how its requests fared
                 self._chain.window.answers += 1
                 self._chain.window.refused += refused
             return
         window = self._window
         window.answers += 1
         window.refused += refused
+        window.named += named
         window.full = window.full or bool(self._waiting) or self.in_flight >= 0.8 * self.limit
         early = refused and window.asked >= EARLIEST_CUT and window.refuses(self.background + CUT_SHARE, 2.6)
         if early or window.answers >= window.size:
@@ -165,7 +175,7 @@ class AdaptiveLimit:
     def _close_window(self) -> None:
         window, now = self._window, self._now()
         self._window = self._new_window()
-        if self._chain is not None and self._judge(self._chain, window.share):
+        if self._chain is not None and self._judge(self._chain, window):
             return
         self._believed -= 1
         if self._believed <= 0:
@@ -175,15 +185,17 @@ class AdaptiveLimit:
         elif window.full and window.share < self.background + GROW_SHARE:
             self._grow(window.rate(now))
 
-    def _judge(self, chain: _Chain, after: float) -> bool:
+    def _judge(self, chain: _Chain, window: _Window) -> bool:
         """What the cuts so far have shown, in the window after the last. True when the limit was set anew."""
-        before = chain.window.share
-        if _background(before, after, self.limit / chain.limit):
+        before, after = chain.window.share, window.share
+        if 2 * window.named <= window.refused and _background(before, after, self.limit / chain.limit):
             self._chain, self.background, self._believed = None, after, BACKGROUND_WINDOWS
             self._set(chain.limit)
             return True
         room = max(LEAST_LIMIT, 1.2 * (1 - before) * chain.limit)
-        if before > 0.5 and room < self.limit:  # the first cut came at the first signs; by now it is known how much room there was
+        if (
+            before > 0.5 and room < self.limit
+        ):  # the first cut came at the first signs; by now it is known how much room there was
             self._set(room)
             self._since = self._now()
             return True
@@ -234,8 +246,9 @@ class AdaptiveLimit:
 
 
 def _background(before: float, after: float, cut_to: float) -> bool:
-    """Whether refusals did not care that the limit was cut to `cut_to` of what it was: `after` is nearer to `before` than to what less
-    load would give (a server with room for (1 - before) of the old limit refuses 1 - (1 - before) / cut_to of the new)."""
+    """Whether refusals did not care that the limit was cut to `cut_to` of what it was: `after` is nearer to `before`
+    than to what less load would give (a server with room for (1 - before) of the old limit refuses 1 - (1 - before) /
+    cut_to of the new)."""
     if max(before, after) >= MOST_BACKGROUND:
         return False
     expected = max(0.0, 1 - (1 - before) / cut_to)

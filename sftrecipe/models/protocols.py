@@ -20,8 +20,8 @@ __all__ = ["PROTOCOLS", "Chat", "Embedder", "Likelihood", "Reply", "Reward", "Sa
 class Reply:
     """One sampled answer. `logprobs`: per generated token, {token text: log-probability} of the top alternatives.
 
-    `finish_reason` is `stop`, `length` (cut at max_tokens), `content_filter` or `tool_calls`. `parsed` is the validated value where
-    a `schema` was asked for. `refusal` is what the model says instead of an answer, where it says so apart.
+    `finish_reason` is `stop`, `length` (cut at max_tokens), `content_filter` or `tool_calls`. `parsed` is the validated
+    value where a `schema` was asked for. `refusal` is what the model says instead of an answer, where it says so apart.
     """
 
     text: str
@@ -41,12 +41,13 @@ class Chat(Protocol):
     async def chat(self, messages: Sequence[Mapping[str, Any]], *, n: int = 1, **sampling: Any) -> list[Reply]:
         """`n` answers to one conversation, in the order of their sample numbers.
 
-        Sampling: temperature, top_p, max_tokens, stop, seed (sample k gets seed + k), logprobs (how many alternatives a token),
-        schema (a JSON Schema: `Reply.parsed` is the value), and whatever else the server takes. `complete=True` makes an answer that
-        was cut at max_tokens fail the row as `truncated`.
+        Sampling: temperature, top_p, max_tokens, stop, seed (sample k gets seed + k), logprobs (how many alternatives a
+        token), schema (a JSON Schema: `Reply.parsed` is the value), and whatever else the server takes. `complete=True`
+        makes an answer that was cut at max_tokens fail the row as `truncated`.
 
         Raises:
-            RowError: this request cannot be answered (`context_overflow`, `content_filter`, `invalid_json`, `server_error`, ...).
+            RowError: this request cannot be answered (`context_overflow`, `content_filter`, `invalid_json`,
+                `server_error`, ...).
             StepError: no request can be answered. BudgetReached: the model's budget is used up.
         """
         ...

@@ -1,28 +1,36 @@
 """Rows through a coroutine, many at once, without batches: a row is begun as soon as another is done.
 
-The bound counts rows begun and not yet handed over, so memory does not grow with the number of rows, whatever the consumer does.
-A row that fails (RowError) is an outcome like any other. Any other exception ends the pull: nothing more is begun, what was done
-before is handed over, rows in flight are cancelled, and the exception is raised. `BudgetReached` and `Pending` let the rows in flight
-finish first: they are paid for. Cost: about 20 microseconds a row.
+The bound counts rows begun and not yet handed over, so memory does not grow with the number of rows, whatever the
+consumer does. A row that fails (RowError) is an outcome like any other. Any other exception ends the pull: nothing more
+is begun, what was done before is handed over, rows in flight are cancelled, and the exception is raised.
+`BudgetReached` and `Pending` let the rows in flight finish first: they are paid for. Cost: about 20 microseconds a row.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable
+from contextlib import closing
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sftrecipe.errors import BudgetReached, Pending, RowError
 
-__all__ = ["Item", "Pull", "pull"]
+__all__ = ["IN_FLIGHT", "Item", "Pull", "on_loop_end", "pull", "run_rows", "stream_rows"]
 
 Item = tuple[int, Any]
+IN_FLIGHT = 1024
+"""Rows begun and not yet handed over, where nobody says otherwise: enough to keep 256 requests in flight."""
+
 GENTLE = (BudgetReached, Pending)
+Farewell = Callable[[], Awaitable[None]]
+_FAREWELLS: WeakKeyDictionary[asyncio.AbstractEventLoop, list[Farewell]] = WeakKeyDictionary()
 
 
 async def pull(
-    rows: Iterable[Any], work: Callable[[Any], Awaitable[Any]], in_flight: int | Callable[[], int] = 256
+    rows: Iterable[Any], work: Callable[[Any], Awaitable[Any]], in_flight: int | Callable[[], int] = IN_FLIGHT
 ) -> AsyncIterator[Item]:
     """Yields (index, result), or (index, RowError), in the order in which rows are done. Arguments as for `Pull`."""
     run = Pull(rows, work, in_flight)
@@ -44,7 +52,7 @@ class Pull:
     """
 
     def __init__(
-        self, rows: Iterable[Any], work: Callable[[Any], Awaitable[Any]], in_flight: int | Callable[[], int] = 256
+        self, rows: Iterable[Any], work: Callable[[Any], Awaitable[Any]], in_flight: int | Callable[[], int] = IN_FLIGHT
     ) -> None:
         self._source = enumerate(rows)
         self._work = work
@@ -118,3 +126,76 @@ class Pull:
         if self._error is None or (isinstance(self._error, GENTLE) and not isinstance(error, GENTLE)):
             self._error = error
         return None
+
+
+def on_loop_end(close: Farewell) -> None:
+    """Has `close` awaited before the running loop ends, where that loop is one of this module's."""
+    _FAREWELLS.setdefault(asyncio.get_running_loop(), []).append(close)
+
+
+def stream_rows(
+    rows: Iterable[Any], work: Callable[[Any], Awaitable[Any]], in_flight: int | Callable[[], int] = IN_FLIGHT
+) -> Generator[Item, None, None]:
+    """Yields (index, result or RowError) as rows get done; arguments as for `sftrecipe.models.pull.Pull`.
+
+    The loop stands still while the caller works on a result, so keep that short (writing a shard is fine). Closing the
+    generator cancels what is in flight. Inside a running loop (a notebook) all rows are done first, on a thread of
+    their own.
+    """
+    if _loop_runs_here():
+        yield from _on_thread(lambda: list(stream_rows(rows, work, in_flight)))
+        return
+    loop = asyncio.new_event_loop()
+    run = Pull(rows, work, in_flight)
+    try:
+        while items := loop.run_until_complete(run.ready()):
+            yield from items
+    finally:
+        _wind_up(loop, run)
+
+
+def run_rows(
+    rows: Iterable[Any], work: Callable[[Any], Awaitable[Any]], in_flight: int | Callable[[], int] = IN_FLIGHT
+) -> list[Any]:
+    """The outcome (result or RowError) of each row, in the order of the rows."""
+    with closing(stream_rows(rows, work, in_flight)) as done:
+        return [outcome for _, outcome in sorted(done, key=lambda item: item[0])]
+
+
+def _wind_up(loop: asyncio.AbstractEventLoop, run: Pull) -> None:
+    try:
+        for task in asyncio.all_tasks(loop):  # after Ctrl-C: whoever waited for results
+            task.cancel()
+        loop.run_until_complete(run.aclose())
+        for close in _FAREWELLS.pop(loop, []):
+            loop.run_until_complete(close())
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+    finally:
+        loop.close()
+
+
+def _loop_runs_here() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _on_thread(job: Callable[[], list[Item]]) -> list[Item]:
+    got: list[list[Item]] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            got.append(job())
+        except BaseException as error:  # carried over to the thread that asked, whatever it is
+            failed.append(error)
+
+    thread = threading.Thread(target=run, name="sftrecipe-rows")
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return got[0]

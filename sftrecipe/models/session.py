@@ -1,8 +1,8 @@
 """A chat model as operators have it: `await self.model.chat(messages, n=..., temperature=..., schema=...)`.
 
-Around the provider's one coroutine stand, from the outside in: validated answers with one request to repair (structured.py), the
-canonical key (keys.py) that makes equal questions one request in this run and in later ones (cache.py), and delivery with budget,
-limits, retries and breaker (delivery.py).
+Around the provider's one coroutine stand, from the outside in: validated answers with one request to repair
+(structured.py), the canonical key (keys.py) that makes equal questions one request in this run and in later ones
+(cache.py), and delivery with budget, limits, retries and breaker (delivery.py).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from sftrecipe.models.delivery import Course, Delivery, Line, Policy
 from sftrecipe.models.failures import Broken, Failure, Fatal, Unusable
 from sftrecipe.models.keys import canonical, canonical_request, clean_messages, preview, request_key
 from sftrecipe.models.limits import AdaptiveLimit
-from sftrecipe.models.loop import on_loop_end
 from sftrecipe.models.protocols import Reply
 from sftrecipe.models.provider import Provider
+from sftrecipe.models.pull import on_loop_end
 from sftrecipe.models.transport import CLOCK, Clock, Request, Transport
 
 __all__ = ["MODES", "ChatSession", "Mode", "Policy"]
@@ -49,19 +49,22 @@ class ChatSession:
 
     Args:
         provider: the model. Its `open()` is called on the event loop, at the first request.
-        store_dir: the folder of `requests.sqlite` (`.sftrecipe/`), shared by all models and runs. Untouched in mode `off`.
-        requests_mode: `use` what is recorded and ask for the rest; `refresh`: ask again, once a run, and record; `only`: nothing is
-            sent, what is not recorded is an error; `off`: no record, nothing on disk.
+        store_dir: the folder of `requests.sqlite` (`.sftrecipe/`), shared by all models and runs. Untouched in mode
+            `off`.
+        requests_mode: `use` what is recorded and ask for the rest; `refresh`: ask again, once a run, and record;
+            `only`: nothing is sent, what is not recorded is an error; `off`: no record, nothing on disk.
         name: the model's name in the recipe, for messages.
-        scope: what a budget is counted under, beside the name (the recipe's name): spending in earlier runs of the same scope counts.
+        scope: what a budget is counted under, beside the name (the recipe's name): spending in earlier runs of the same
+            scope counts.
         policy: attempts and patience.
         clock: for tests.
 
     Raises:
-        UsageError: an unknown mode. StepError: the record cannot be used. UnknownPrice: a budget in dollars without a price.
+        UsageError: an unknown mode. StepError: the record cannot be used.
+        UnknownPriceError: a budget in dollars without a price. ValueError: a budget of something else.
 
-    Use it from one event loop at a time; a later loop opens its own connections. They are closed at the end of a loop of
-    `sftrecipe.models.loop`, or by `aclose()` on any other. `close()` commits what waits and closes the record.
+    Use it from one event loop at a time. Connections are let go at the end of each loop that `run_rows` or
+    `stream_rows` began, or by `aclose()` on any other. `close()` commits what waits and closes model and record.
     """
 
     def __init__(
@@ -88,8 +91,9 @@ class ChatSession:
         self._cache = None if requests_mode == "off" else Cache(Path(store_dir) / "requests.sqlite")
         before = self._cache.spent(self._scope) if self._cache and limits.budget else Spent()
         budget = Budget(limits.budget, self.price, before, self.name)
-        self._delivery = Delivery(limits, budget, self._keep, self._policy, clock, self.name)
+        self._delivery = Delivery(limits, budget, self._keep, policy=self._policy, clock=clock, name=self.name)
         self._counts = self._delivery.counts
+        self._transport: Transport | None = None
         self._live: _Live | None = None
         self._fresh: set[bytes] = set()
 
@@ -102,11 +106,16 @@ class ChatSession:
         else:
             replies = await self._samples(clean, asked, n)
         if complete and any(reply.finish_reason == "length" for reply in replies):
-            raise RowError("truncated", f"the answer was cut at max_tokens ({asked.get('max_tokens', 'set by the server')})")
+            raise RowError(
+                "truncated", f"the answer was cut at max_tokens ({asked.get('max_tokens', 'set by the server')})"
+            )
         return replies
 
     def usage(self) -> dict[str, Any]:
-        """What this run has asked so far, JSON-able. `dollars` is "n/a" without a price; `failed` counts requests by code."""
+        """What this run has asked so far, JSON-able.
+
+        `dollars` is "n/a" without a price; `failed` counts requests by code.
+        """
         c, limit = self._counts, self._live.line.limit if self._live else None
         return {
             "model": self.name,
@@ -133,13 +142,15 @@ class ChatSession:
         return [] if self._cache is None else self._cache.seconds(self._label)
 
     async def aclose(self) -> None:
-        """Closes connections and the record, on the loop that used them."""
-        if self._live is not None:
-            await self._live.line.transport.close()
+        """`close()`, on a loop of one's own: lets its connections go first."""
+        if self._transport is not None:
+            await self._transport.leave()
         self.close()
 
     def close(self) -> None:
-        """Commits what waits and closes the record."""
+        """Commits what waits; closes the model and the record."""
+        if self._transport is not None:
+            self._transport.close()
         if self._cache is not None:
             self._cache.close()
 
@@ -214,10 +225,12 @@ class ChatSession:
             return None
         stored = self._cache.get(key)
         if stored is not None:
-            return Reply(**stored)
+            return Reply(**{**stored, "logprobs": tuple(stored.get("logprobs", ()))})
         if self.mode == "only":
             asked = preview(request.messages)
-            message = f"nothing is recorded for `{asked}` (sample {request.sample}), and `--requests only` sends nothing"
+            message = (
+                f"nothing is recorded for `{asked}` (sample {request.sample}), and `--requests only` sends nothing"
+            )
             raise self._delivery.end(Fatal("not_recorded", message, "run once with `--requests use`"))
         return None
 
@@ -244,17 +257,19 @@ class ChatSession:
         return canonical_request(self._identity, request.messages, request.sampling, request.sample)
 
     def _redacted(self, text: str) -> str:
-        return self._on_loop().line.transport.redact(text)
+        return text if self._transport is None else self._transport.redact(text)
 
     def _on_loop(self) -> _Live:
         loop = asyncio.get_running_loop()
         if self._live is None or self._live.loop is not loop:
-            transport: Transport = self.provider.open()
+            if self._transport is None:
+                self._transport = self.provider.open()
+            transport = self._transport
             known = int(self._live.line.limit.limit) if self._live else None
             start = known or self._policy.start or max(32, transport.concurrency // 4)
             limit = AdaptiveLimit(transport.concurrency, now=self._clock.now, start=start, adaptive=transport.adaptive)
             self._live = _Live(loop, Line(transport, limit))
-            on_loop_end(transport.close)
+            on_loop_end(transport.leave)
         return self._live
 
 

@@ -1,8 +1,8 @@
 """JSON answers: taken out of the text, checked against a schema, and the one request to repair what does not fit.
 
-Models wrap JSON in fences and prose even where they are told not to; the value is looked for in this order: the whole text, the first
-fenced block, the first `{` or `[` from which a value can be read. What is found must satisfy the schema (draft 2020-12, no remote
-references).
+Models wrap JSON in fences and prose even where they are told not to; the value is looked for in this order: the whole
+text, the first fenced block, the first `{` or `[` from which a value can be read. What is found must satisfy the schema
+(draft 2020-12, no remote references).
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@
         def identity(self): return {"provider": "mine", "model": self.model}
         def open(self): return MyTransport(...)          # called on the event loop that will use it
 
-`send` returns a Reply or raises a `Failure` (see sftrecipe.models.failures). It neither retries, nor caches, nor limits.
+`send` returns a Reply or raises a `Failure` (see sftrecipe.models.failures). It neither retries, nor caches, nor
+limits.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ __all__ = ["CLOCK", "Clock", "Request", "Transport"]
 
 @dataclass(frozen=True)
 class Request:
-    """One question: messages as servers take them, sampling parameters (with `schema` and `logprobs`), the sample's number."""
+    """One question:
+
+    messages as servers take them, sampling parameters (with `schema` and `logprobs`), the sample's number.
+    """
 
     messages: list[dict[str, Any]]
     sampling: Mapping[str, Any] = field(default_factory=dict)
@@ -50,8 +54,12 @@ class Transport(Protocol):
         """`text` with every secret of this connection replaced."""
         ...
 
-    async def close(self) -> None:
-        """Lets go of connections and memory."""
+    async def leave(self) -> None:
+        """The event loop is about to end: lets go of what is bound to it. Another may follow."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of memory and threads, for good."""
         ...
 
 

@@ -315,6 +315,6 @@ def execute(make: Any, *, on_damage: Any = None) -> Outcome:
             continue
         outcome.evicted = evicted
         return outcome
-    raise StepError("the store is damaged again and again", code="R622", help="look at the disk")
+    raise StepError("the store is damaged again and again", code="R662", help="look at the disk")
 
 

@@ -73,11 +73,11 @@ def put(run: Run, node: Node, folder: Path, source: Table) -> dict[str, Any]:
                 shutil.rmtree(left)  # what a killed run left; nobody else holds this output now
             staging.mkdir()
         except OSError as error:
-            raise StepError(f"cannot write below {base}: {error.strerror}", step=node.id, code="R625") from error
+            raise StepError(f"cannot write below {base}: {error.strerror}", step=node.id, code="R665") from error
         try:
             facts = _write(run, node, folder, source, staging, target)
         except OSError as error:
-            raise StepError(f"cannot write {target}: {error.strerror}", step=node.id, code="R623", help="free space and run again") from error
+            raise StepError(f"cannot write {target}: {error.strerror}", step=node.id, code="R663", help="free space and run again") from error
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return facts
@@ -141,7 +141,7 @@ def _fsync(path: Path) -> None:
 
 
 def _refuse_foreign(target: Path, overwrite: bool) -> None:
-    """R624 when something stands there that no run wrote, or that was changed since."""
+    """R664 when something stands there that no run wrote, or that was changed since."""
     if overwrite or "{" in str(target) or not target.exists():
         return
     beside = manifest_path(target)
@@ -152,13 +152,13 @@ def _refuse_foreign(target: Path, overwrite: bool) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         if target.is_dir() and not any(target.iterdir()):
             return
-        raise StepError(f"{target} is there already and was not written by sftrecipe", code="R624", help=help) from None
+        raise StepError(f"{target} is there already and was not written by sftrecipe", code="R664", help=help) from None
     base = target if target.is_dir() else target.parent
     for name, sha in known.items():
         path = base / name
         if path.is_file() and sha256_of(path) not in (sha, before.get(name)):
-            raise StepError(f"{path} was changed since it was written", code="R624", help=help)
+            raise StepError(f"{path} was changed since it was written", code="R664", help=help)
     if target.is_dir():
         strange = [p.name for p in target.rglob("*") if p.is_file() and str(p.relative_to(target)) not in {*known, "manifest.json"}]
         if strange:
-            raise StepError(f"{target} holds {strange[0]}, which sftrecipe did not write", code="R624", help=help)
+            raise StepError(f"{target} holds {strange[0]}, which sftrecipe did not write", code="R664", help=help)

@@ -280,6 +280,6 @@ def _write(path: Path, data: Any) -> tuple[str, str]:
         os.replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise StepError(f"cannot write {path}: {error.strerror} ({len(data):,} bytes)", code="R623", help="free space and run again") from error
+        raise StepError(f"cannot write {path}: {error.strerror} ({len(data):,} bytes)", code="R663", help="free space and run again") from error
     trust(path, sha)
     return path.name, sha

@@ -1,4 +1,5 @@
-"""What the scripted server does wrong, and when: a function of the request and how often it came, never of time or order.
+"""What the scripted server does wrong, and when: a function of the request and how often it came, never of time or
+order.
 
 So two clients that send the same rows meet the same faults, whatever their order and concurrency.
 """
@@ -15,10 +16,12 @@ from typing import Any
 __all__ = ["FAULTS", "Behaviour", "digest", "fraction", "pick_fault", "shaped", "text_for"]
 
 FAULTS = ("429", "500", "503", "malformed", "bad_json", "truncated", "drop", "hang", "html", "empty")
-"""429 and 500, 503: that status. malformed: a broken JSON text as the answer. bad_json: a body that is no JSON. truncated: fewer bytes than
-announced. drop: the connection closes without an answer. hang: the answer takes `hang_seconds`. html: a page with status 200. empty: no choices."""
+"""429 and 500, 503: that status. malformed: a broken JSON text as the answer. bad_json: a body that is no JSON.
+truncated: fewer bytes than announced. drop: the connection closes without an answer. hang: the answer takes
+`hang_seconds`. html: a page with status 200. empty: no choices."""
 
-WORDS = "amber basin cedar delta ember fjord grove heron islet jetty knoll ledge maple north ocean pebble quartz ridge shore tidal".split()
+WORDS = ("amber", "basin", "cedar", "delta", "ember", "fjord", "grove", "heron", "islet", "jetty", "knoll", "ledge",
+         "north", "ocean", "pebble", "quartz", "ridge", "shore", "tidal")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ def text_for(behaviour: Behaviour, body: Mapping[str, Any], name: str) -> str:
         if part in last:
             return str(reply[int(name, 16) % len(reply)] if isinstance(reply, list) else reply)
     wanted = body.get("response_format") or {}
-    drawn = random.Random(f"{behaviour.seed}/{name}") if wanted else None
+    drawn = random.Random(f"{behaviour.seed}/{name}") if wanted else None  # noqa: S311
     if drawn and wanted.get("type") == "json_schema":
         return json.dumps(shaped(wanted["json_schema"]["schema"], drawn))
     if drawn and wanted.get("type") == "json_object":
@@ -103,7 +106,10 @@ def text_for(behaviour: Behaviour, body: Mapping[str, Any], name: str) -> str:
 
 
 def fraction(text: str) -> float:
-    """A number in [0, 1) that depends on `text` alone. A hash: seeding a generator for one number costs ten times as much."""
+    """A number in [0, 1) that depends on `text` alone.
+
+    A hash: seeding a generator for one number costs ten times as much.
+    """
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest(), "big") / 2**56
 
 

@@ -6,8 +6,8 @@
 
     python -m sftrecipe.testing.server --port 8399 --latency 0.2 --fault 429=0.05
 
-It serves /v1/chat/completions, /v1/embeddings, /v1/models, /stats and /reset, and ends by itself after `max_seconds`. Answers depend on the
-request alone; they are words, not thoughts. Needs aiohttp.
+It serves /v1/chat/completions, /v1/embeddings, /v1/models, /stats and /reset, and ends by itself after `max_seconds`.
+Answers depend on the request alone; they are words, not thoughts. Needs aiohttp.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,7 +82,7 @@ class _App:
         self._room = behaviour.per_minute / 60
         self._filled = time.monotonic()
 
-    def web(self) -> web.Application:
+    def application(self) -> web.Application:
         app = web.Application(client_max_size=64 << 20)
         app.router.add_post("/v1/chat/completions", self.chat)
         app.router.add_post("/v1/embeddings", self.embeddings)
@@ -106,7 +107,9 @@ class _App:
         texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
         data = [{"object": "embedding", "index": i, "embedding": _vector(text)} for i, text in enumerate(texts)]
         used = sum(len(text) // 4 + 1 for text in texts)
-        return web.json_response({"object": "list", "data": data, "usage": {"prompt_tokens": used, "total_tokens": used}})
+        return web.json_response(
+            {"object": "list", "data": data, "usage": {"prompt_tokens": used, "total_tokens": used}}
+        )
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         counts = self.counts
@@ -193,7 +196,9 @@ class _App:
 
 
 def _error(status: int, message: str, code: str, headers: Mapping[str, str] | None = None) -> web.Response:
-    return web.json_response({"error": {"message": message, "type": code, "code": code}}, status=status, headers=headers)
+    return web.json_response(
+        {"error": {"message": message, "type": code, "code": code}}, status=status, headers=headers
+    )
 
 
 def _completion(body: Mapping[str, Any], name: str, text: str) -> dict[str, Any]:
@@ -207,7 +212,13 @@ def _completion(body: Mapping[str, Any], name: str, text: str) -> dict[str, Any]
     if body.get("logprobs"):
         choice["logprobs"] = {"content": _logprobs(text, int(body.get("top_logprobs") or 0), name)}
     usage = {"prompt_tokens": asked, "completion_tokens": told, "total_tokens": asked + told}
-    return {"id": f"chatcmpl-{name}", "object": "chat.completion", "model": body.get("model"), "choices": [choice], "usage": usage}
+    return {
+        "id": f"chatcmpl-{name}",
+        "object": "chat.completion",
+        "model": body.get("model"),
+        "choices": [choice],
+        "usage": usage,
+    }
 
 
 def _logprobs(text: str, tops: int, name: str) -> list[dict[str, Any]]:
@@ -215,7 +226,7 @@ def _logprobs(text: str, tops: int, name: str) -> list[dict[str, Any]]:
     others = [*"123456", *"abcdefghijklmn"]
     out = []
     for at, word in enumerate(text.split(" ")[:8]):
-        drawn = random.Random(f"{name}/{at}")
+        drawn = random.Random(f"{name}/{at}")  # noqa: S311
         tokens = [word, *(token for token in others if token != word)][: max(tops, 1)]
         weights = [drawn.random() + (3 if i == 0 else 0.01) for i in range(len(tokens))]
         pairs = [{"token": t, "logprob": math.log(w / sum(weights))} for t, w in zip(tokens, weights, strict=True)]
@@ -224,7 +235,7 @@ def _logprobs(text: str, tops: int, name: str) -> list[dict[str, Any]]:
 
 
 def _vector(text: str) -> list[float]:
-    drawn = random.Random(text)
+    drawn = random.Random(text)  # noqa: S311
     values = [drawn.gauss(0, 1) for _ in range(EMBEDDING_WIDTH)]
     norm = math.sqrt(sum(v * v for v in values))
     return [v / norm for v in values]
@@ -262,7 +273,10 @@ class ScriptedServer:
         return f"http://127.0.0.1:{self._port}/v1"
 
     def stats(self) -> dict[str, Any]:
-        """Counters: requests, answered, faults, distinct, answered_again, in_flight_peak, in_flight_mean, span (seconds)."""
+        """Counters:
+
+        requests, answered, faults, distinct, answered_again, in_flight_peak, in_flight_mean, span (seconds).
+        """
         return self._app.counts.report()
 
     def reset(self) -> None:
@@ -293,7 +307,7 @@ class ScriptedServer:
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        runner = web.AppRunner(self._app.web(), access_log=None, shutdown_timeout=0.2, keepalive_timeout=75)
+        runner = web.AppRunner(self._app.application(), access_log=None, shutdown_timeout=0.2, keepalive_timeout=75)
         await runner.setup()
         try:
             site = web.TCPSite(runner, "127.0.0.1", self._port, backlog=2048)
@@ -305,20 +319,22 @@ class ScriptedServer:
             await runner.cleanup()
             return
         self._ready.set()
-        try:
+        with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._stop.wait(), self._max_seconds)
-        except asyncio.TimeoutError:
-            pass
         await runner.cleanup()
 
 
 def main(arguments: list[str] | None = None) -> None:
     """`python -m sftrecipe.testing.server`: says its address as one JSON line, then serves."""
-    parser = argparse.ArgumentParser(prog="python -m sftrecipe.testing.server", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m sftrecipe.testing.server", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("--port", type=int, default=8399, help="0 takes a free one")
     parser.add_argument("--latency", type=float, default=0.2, help="seconds an answer takes")
     parser.add_argument("--jitter", type=float, default=0.02, help="seconds, plus or minus")
-    parser.add_argument("--fault", action="append", default=[], metavar="NAME=SHARE", help=f"one of {', '.join(FAULTS)}")
+    parser.add_argument(
+        "--fault", action="append", default=[], metavar="NAME=SHARE", help=f"one of {', '.join(FAULTS)}"
+    )
     parser.add_argument("--max-in-flight", type=int, default=0, help="more are refused")
     parser.add_argument("--per-minute", type=float, default=0, help="more requests a minute are refused")
     parser.add_argument("--retry-after", type=float, default=0, help="seconds, sent with refusals")
@@ -328,8 +344,9 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         faults = {name: float(share) for name, _, share in (entry.partition("=") for entry in given.fault)}
         server = ScriptedServer(
-            port=given.port, max_seconds=given.max_seconds, latency=given.latency, jitter=given.jitter, faults=faults, seed=given.seed,
-            max_in_flight=given.max_in_flight, per_minute=given.per_minute, retry_after=given.retry_after,
+            port=given.port, max_seconds=given.max_seconds, latency=given.latency, jitter=given.jitter, faults=faults,
+            seed=given.seed, max_in_flight=given.max_in_flight, per_minute=given.per_minute,
+            retry_after=given.retry_after,
         )  # fmt: skip
     except ValueError as error:
         parser.error(str(error))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 
-import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
@@ -46,13 +45,11 @@ def test_counts_are_those_of_the_expressions(texts):
 
 
 def test_every_character_is_classified_as_the_expressions_do():
-    characters = [chr(c) for c in range(sys.maxunicode + 1) if not 0xD800 <= c < 0xE000]
-    joined = "".join(characters)
-    counts = character_counts(pl.Series(characters))
+    characters = "".join(chr(c) for c in range(sys.maxunicode + 1) if not 0xD800 <= c < 0xE000)
+    texts = [characters[at : at + 50] for at in range(0, len(characters), 50)]
+    counts = character_counts(pl.Series(texts))
     for kind, pattern in ((1, LETTERS), (2, ALNUM), (3, DIGITS), (5, CJK)):
-        expected = np.zeros(len(characters), int)
-        expected[[m.start() for m in pattern.finditer(joined)]] = 1
-        assert (counts[:, kind] == expected).all()
+        assert counts[:, kind].tolist() == [len(pattern.findall(text)) for text in texts]
 
 
 def test_blocks_do_not_show(monkeypatch):

@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from sftrecipe.rows import Rows
 from sftrecipe_clean import repetition as module
 from sftrecipe_clean.repetition import (
-    Repetition, block_repeats, count_bounds, overwritten, paragraphs, repeat_bounds, repetition, sentences, suffix_shares,
+    Repetition,
+    block_repeats,
+    count_bounds,
+    overwritten,
+    paragraphs,
+    repeat_bounds,
+    repetition,
+    sentences,
+    suffix_shares,
 )  # fmt: skip
 from sftrecipe_clean.words import word_table
 

@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 
 from sftrecipe import StepError
 from sftrecipe.rows import Rows
-from sftrecipe_clean.texts import beyond_ascii, blocks, column_of, flat_messages, is_ascii, mask_of, row_counts, text_of, utf8
+from sftrecipe_clean.texts import (
+    beyond_ascii,
+    blocks,
+    column_of,
+    flat_messages,
+    is_ascii,
+    mask_of,
+    row_counts,
+    text_of,
+    utf8,
+)
 
 TEXTS = st.lists(st.one_of(st.none(), st.text(max_size=20)), max_size=12)
 

@@ -179,7 +179,7 @@ def test_a_file_that_is_not_ours_is_never_replaced(kitchen, numbered, target):
     precious.write_text("mine")
     with pytest.raises(StepError, match="not written by sftrecipe") as error:
         kitchen.run()
-    assert error.value.code == "R624"
+    assert error.value.code == "R664"
     assert precious.read_text() == "mine"
     kitchen.run(options=Options(overwrite=True, out=kitchen.folder))
 

@@ -62,7 +62,7 @@ def test_value_is_near_the_best(n, k, seed, alpha):
 @pytest.mark.parametrize("make", [clumped, with_ties], ids=["clumped", "ties"])
 def test_sparse_with_all_neighbours_is_dense(make):
     x, tie = make(150, 9), np.random.default_rng(1).permutation(150)
-    sparse = facility(neighbours(x, np.arange(150), norms(x), tie, 150, "cosine"), Budget(60), tie=tie)
+    sparse = facility(neighbours(x, np.arange(150), 150, length=norms(x), tie=tie), Budget(60), tie=tie)
     dense = facility(Dense(cosine(x)), Budget(60), tie=tie)
     # float32 edges: gains agree to 1e-5, so the choice may differ only where gains do not
     assert sparse.gains == pytest.approx(dense.gains, abs=1e-4)
@@ -72,7 +72,7 @@ def test_sparse_with_all_neighbours_is_dense(make):
 
 def test_sparse_with_few_neighbours_still_covers():
     x = clumped(600, 16, clumps=30, noise=0.05)
-    kept = facility(neighbours(x, np.arange(600), norms(x), np.arange(600), 20, "cosine"), Budget(30)).kept
+    kept = facility(neighbours(x, np.arange(600), 20, length=norms(x), tie=np.arange(600)), Budget(30)).kept
     assert (cosine(x)[kept].max(axis=0) > 0.9).mean() > 0.97
 
 
@@ -131,11 +131,13 @@ def test_lazy_greedy_asks_for_few_gains():
         asked.append(row)
         return cover.gain(row)
 
-    made = lazy_greedy(cover.first(), np.arange(400), gain, cover.add, Budget(50), np.arange(400))
+    made = lazy_greedy(cover.first(), np.arange(400), gain, cover.add, Budget(50), tie=np.arange(400))
     assert len(made.kept) == 50
     assert len(asked) < 50 * 400 / 8
 
 
 def test_when_nothing_gains_rows_come_by_id():
-    made = lazy_greedy(np.zeros(5), np.arange(5), lambda _: 0.0, lambda _: None, Budget(3), np.array([4, 3, 2, 1, 0]))
+    made = lazy_greedy(
+        np.zeros(5), np.arange(5), lambda _: 0.0, lambda _: None, Budget(3), tie=np.array([4, 3, 2, 1, 0])
+    )
     assert made.kept.tolist() == [4, 3, 2]

@@ -24,7 +24,8 @@ from select_pools import (
 
 from sftrecipe import StepError
 from sftrecipe_diversity.budget import Budget
-from sftrecipe_diversity.kcenter import KCenter, k_center, k_center_original, medoid, whiten
+from sftrecipe_diversity.kcenter import KCenter, k_center, k_center_original
+from sftrecipe_diversity.space import medoid, whiten
 
 INPUTS = arrays("diverseevol_kcenter_inputs.npz")
 CASES = document("diverseevol_kcenter_expected.json")["cases"]

@@ -216,9 +216,9 @@ import sys
 sys.path[:0] = [{tests!r}]
 from test_select_laws import SELECTORS, operator, pool
 from select_pools import choose, clumped, ids_of
-frame = pool(700, clumped)
+frame = pool(400, clumped)
 for name in SELECTORS:
-    print(name, *ids_of(frame, choose(operator(name, size=90), frame)))
+    print(name, *ids_of(frame, choose(operator(name, size=60), frame)))
 """
 
 

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
 
-from sftrecipe_diversity.tfidf import Tfidf, fit_tfidf, terms
+from sftrecipe_diversity import tfidf
+from sftrecipe_diversity.tfidf import Tfidf, directions, fit_tfidf, terms
 
 TEXTS = [
     "Add two numbers in Python",
@@ -70,7 +72,23 @@ def test_the_vocabulary_is_cut_by_frequency_then_name() -> None:
     assert state["idf"].shape == (3,)
 
 
-def test_signs_are_fixed() -> None:
+@pytest.mark.parametrize("shape", [(30, 80), (80, 30)])
+def test_directions_are_those_of_the_singular_value_decomposition(
+    shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = np.random.default_rng(1)
+    matrix = csr_matrix(draw.random(shape) * (draw.random(shape) < 0.3))
+    expected = np.linalg.svd(matrix.toarray())[2][:6]
+    exact = directions(matrix, 6)
+    monkeypatch.setattr(tfidf, "_EXACT", 0)
+    near = directions(matrix, 6)
+    assert np.allclose(np.abs((exact * expected).sum(1)), 1, atol=1e-9)
+    assert np.allclose((exact * near).sum(1), 1, atol=1e-3)  # the randomised road ends at the same place, sign included
+
+
+@pytest.mark.parametrize("exact", [1000, 0])
+def test_signs_are_fixed(exact: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tfidf, "_EXACT", exact)
     components = fit_tfidf(TEXTS, dims=8, max_features=100)["components"]
     largest = np.abs(components).argmax(axis=1)
     assert (components[np.arange(len(components)), largest] > 0).all()

@@ -68,7 +68,14 @@ def test_the_tokenizers_template_and_a_file(
         live(Template(file=tmp_path / "none.jinja"), context)
 
 
-@pytest.mark.parametrize(("params", "words"), [({}, "no template"), ({"template": "chatml", "file": "x"}, "keep one")])
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({}, "no template"),
+        ({"template": "chatml", "file": "x"}, "keep one"),
+        ({"template": "chatml", "date": "today"}, "is no date"),
+    ],
+)
 def test_check(params: dict[str, Any], words: str) -> None:
     assert any(words in p for p in Template(**params).check())
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+
 from sftrecipe import BadRow
 from sftrecipe_io.load_auto import Auto
 

@@ -11,6 +11,7 @@ import pytest
 from conftest import Loaded, read_all
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sftrecipe import RowError, StepError
 from sftrecipe_io.adapters import SCHEMAS, adapt, guess, take_tools
 from sftrecipe_io.load_auto import Auto
@@ -169,7 +170,11 @@ def test_a_row_of_each_shape(row: dict[str, Any], schema: str, turns: list[Any],
 
 TOOLS = {
     "tool_calls as a list": (
-        {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "{}"}}]},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "{}"}}],
+        },
         [{"id": "1", "function": {"name": "f", "arguments": "{}"}}],
     ),
     "tool_calls as text": (
@@ -207,7 +212,13 @@ def test_fields_of_a_message() -> None:
     row = {
         "messages": [
             {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "name": "Ann"},
-            {"role": "assistant", "content": "<think>hm</think>c", "reasoning_content": "r", "thinking": "t", "refusal": None},
+            {
+                "role": "assistant",
+                "content": "<think>hm</think>c",
+                "reasoning_content": "r",
+                "thinking": "t",
+                "refusal": None,
+            },
             {"role": "observation", "content": {"temp": 3}, "tool_call_id": "1"},
             {"role": "user", "content": [{"type": "text", "text": "x", "cache": True}]},
         ]
@@ -215,7 +226,9 @@ def test_fields_of_a_message() -> None:
     turns = adapt(row, "messages")
     assert [turn.content for turn in turns] == ["ab", "<think>hm</think>c", '{"temp":3}', "x"]
     assert (turns[0].name, turns[1].reasoning, turns[2].tool_call_id) == ("Ann", "r", "1")
-    assert row == {"messages": [None, {"thinking": "t"}, None, {"content": [{"type": "text", "text": "x", "cache": True}]}]}
+    assert row == {
+        "messages": [None, {"thinking": "t"}, None, {"content": [{"type": "text", "text": "x", "cache": True}]}]
+    }
 
 
 BAD = {
@@ -225,23 +238,47 @@ BAD = {
     "message that is text": ({"messages": ["a"]}, "messages", "wrong_schema: a message is text, not an object"),
     "no list": ({"messages": "a"}, "messages", "wrong_schema: no list under `messages`"),
     "no message": ({"messages": []}, "messages", "no_messages: the conversation is empty"),
-    "content that is a number": ({"messages": [{"role": "user", "content": 3}]}, "messages", "bad_content: `content` is a number"),
+    "content that is a number": (
+        {"messages": [{"role": "user", "content": 3}]},
+        "messages",
+        "bad_content: `content` is a number",
+    ),
     "image part": (
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "u"}]}]},
         "messages",
         "bad_content: a part of type `image_url`",
     ),
     "broken calls": ({"messages": [{"role": "assistant", "tool_calls": "{"}]}, "messages", "bad_tool_calls: no JSON"),
-    "calls that are a number": ({"messages": [{"role": "assistant", "tool_calls": 3}]}, "messages", "bad_tool_calls: is a number"),
-    "call without a name": ({"conversations": [{"from": "function_call", "value": "{}"}]}, "sharegpt", "bad_tool_calls: a call is"),
-    "call that is no JSON": ({"conversations": [{"from": "function_call", "value": "f(1)"}]}, "sharegpt", "bad_tool_calls: no JSON"),
+    "calls that are a number": (
+        {"messages": [{"role": "assistant", "tool_calls": 3}]},
+        "messages",
+        "bad_tool_calls: is a number",
+    ),
+    "call without a name": (
+        {"conversations": [{"from": "function_call", "value": "{}"}]},
+        "sharegpt",
+        "bad_tool_calls: a call is",
+    ),
+    "call that is no JSON": (
+        {"conversations": [{"from": "function_call", "value": "f(1)"}]},
+        "sharegpt",
+        "bad_tool_calls: no JSON",
+    ),
     "no instruction": ({"output": "a"}, "alpaca", "wrong_schema: no key `instruction`"),
-    "output that is an object": ({"instruction": "a", "output": {"b": 1}}, "alpaca", "bad_content: `output` is an object"),
+    "output that is an object": (
+        {"instruction": "a", "output": {"b": 1}},
+        "alpaca",
+        "bad_content: `output` is an object",
+    ),
     "history of triples": ({"instruction": "a", "history": [["a", "b", "c"]]}, "alpaca", "bad_content: `history`"),
     "no prompt": ({"completion": "a"}, "prompt_completion", "wrong_schema: no keys `prompt`"),
     "no question": ({"answer": "a"}, "problem", "wrong_schema: no key `question`"),
     "no text": ({"text": 3}, "text", "wrong_schema: no text under `text`"),
-    "tools that are no JSON": ({"messages": [{"role": "user", "content": "a"}], "tools": "search"}, "messages", "bad_tools: no JSON"),
+    "tools that are no JSON": (
+        {"messages": [{"role": "user", "content": "a"}], "tools": "search"},
+        "messages",
+        "bad_tools: no JSON",
+    ),
 }
 
 
@@ -274,7 +311,9 @@ def test_tools_become_json_text(tools: Any, text: str | None) -> None:
 
 def test_two_schemas_that_fit_are_an_error_that_names_both() -> None:
     row = {"messages": [], "instruction": "a", "output": "b"}
-    with pytest.raises(StepError, match=r"here: rows fit `messages` and `alpaca` \(keys found: `messages`, `instruction`, `output`\)") as caught:
+    with pytest.raises(
+        StepError, match=r"here: rows fit `messages` and `alpaca` \(keys found: `messages`, `instruction`, `output`\)"
+    ) as caught:
         guess([row], "here")
     assert (caught.value.code, caught.value.help) == ("R611", "say which with `schema:`")
 
@@ -296,7 +335,12 @@ def test_the_guess_follows_the_majority_of_the_rows() -> None:
 
 @pytest.mark.parametrize(
     ("name", "schema", "rows"),
-    [("general.jsonl", "alpaca", 224), ("math.jsonl", "problem", 130), ("chat.jsonl", "sharegpt", 60), ("evals.jsonl", "problem", 30)],
+    [
+        ("general.jsonl", "alpaca", 224),
+        ("math.jsonl", "problem", 130),
+        ("chat.jsonl", "sharegpt", 60),
+        ("evals.jsonl", "problem", 30),
+    ],
 )
 def test_real_rows_load_whole(name: str, schema: str, rows: int) -> None:
     operator = Auto(path=str(DATA / name))
@@ -305,7 +349,13 @@ def test_real_rows_load_whole(name: str, schema: str, rows: int) -> None:
     assert operator.facts()[name.split(".")[0]]["schema"] == [f"{schema} (guessed)"]
 
 
-leaves = st.none() | st.booleans() | st.integers(-(10**25), 10**25) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=6)
+leaves = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**25), 10**25)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=6)
+)
 rests = st.dictionaries(st.sampled_from(["a", "b", "meta", "score"]), st.lists(leaves, max_size=2) | leaves, max_size=3)
 texts = st.text(min_size=1, max_size=8)
 message = st.builds(
@@ -317,9 +367,13 @@ message = st.builds(
 shapes = st.one_of(
     st.fixed_dictionaries({"messages": st.lists(message, min_size=1, max_size=4)}),
     st.fixed_dictionaries({"instruction": texts, "input": texts, "output": texts}),
-    st.fixed_dictionaries({"instruction": texts, "response": texts, "history": st.lists(st.tuples(texts, texts).map(list), max_size=2)}),
+    st.fixed_dictionaries(
+        {"instruction": texts, "response": texts, "history": st.lists(st.tuples(texts, texts).map(list), max_size=2)}
+    ),
     st.fixed_dictionaries({"prompt": texts, "completion": texts, "system": texts}),
-    st.fixed_dictionaries({"question": texts, "answer": texts | st.integers(0, 9), "tests": st.lists(texts, max_size=2)}),
+    st.fixed_dictionaries(
+        {"question": texts, "answer": texts | st.integers(0, 9), "tests": st.lists(texts, max_size=2)}
+    ),
 )
 
 

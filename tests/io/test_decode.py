@@ -10,6 +10,7 @@ import pytest
 from conftest import Loaded
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sftrecipe import BadRow
 from sftrecipe_io.decode import decode, quiet_collector
 from sftrecipe_io.jsonio import dump, exact, vet
@@ -98,13 +99,19 @@ def test_odd_but_sound_lines_pass(load, text: str) -> None:
 
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text("ab\"\\:{}é\n0", max_size=8),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text('ab"\\:{}é\n0', max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text('k":\\', max_size=3), inner, max_size=3),
     max_leaves=8,
 )
 
 
-@given(st.lists(st.dictionaries(st.text('k":\\', max_size=3), values, max_size=4), min_size=1, max_size=6), st.booleans())
+@given(
+    st.lists(st.dictionaries(st.text('k":\\', max_size=3), values, max_size=4), min_size=1, max_size=6), st.booleans()
+)
 def test_decode_equals_the_standard_parser_on_sound_rows(rows: list[dict], spaced: bool) -> None:
     separators = (" , ", " : ") if spaced else (",", ":")
     texts = [json.dumps(row, separators=separators, ensure_ascii=spaced).encode() for row in rows]
@@ -114,10 +121,13 @@ def test_decode_equals_the_standard_parser_on_sound_rows(rows: list[dict], space
     assert [list(row) for row in parsed.rows] == [list(row) for row in rows]
 
 
-@given(st.lists(st.tuples(st.text("ab\":\\", max_size=4), values), min_size=1, max_size=5), values)
+@given(st.lists(st.tuples(st.text('ab":\\', max_size=4), values), min_size=1, max_size=5), values)
 def test_a_key_that_stands_twice_is_always_found(pairs: list[tuple[str, object]], again: object) -> None:
     names = [name for name, _ in pairs] + [pairs[0][0]]
-    parts = [f"{json.dumps(name)}:{json.dumps(value)}" for name, value in zip(names, [v for _, v in pairs] + [again], strict=True)]
+    parts = [
+        f"{json.dumps(name)}:{json.dumps(value)}"
+        for name, value in zip(names, [v for _, v in pairs] + [again], strict=True)
+    ]
     parsed = decode(joined([("{" + ",".join(parts) + "}").encode()], [1], [0]))
     assert [row.reason.partition(":")[0] for row in parsed.bad] == ["duplicate_key"]
 

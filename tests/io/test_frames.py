@@ -10,6 +10,7 @@ import pytest
 from conftest import Loaded
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sftrecipe.rows import FIXED, content_hash
 from sftrecipe.types import Type, parse_type
 from sftrecipe_io import frames
@@ -34,12 +35,18 @@ def both(rows: list[Any], reading: Reading) -> tuple[pl.DataFrame, pl.DataFrame,
 
 
 texts = st.none() | st.text(max_size=5) | st.integers(0, 3)
-message = st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant", "human", "GPT", "tool", "boss", "function_call"]), "content": texts})
-extra = st.dictionaries(st.sampled_from(["k", "id", "license", "tools", "system", "big"]), texts | st.just(2**70), max_size=2)
+message = st.fixed_dictionaries(
+    {"role": st.sampled_from(["user", "assistant", "human", "GPT", "tool", "boss", "function_call"]), "content": texts}
+)
+extra = st.dictionaries(
+    st.sampled_from(["k", "id", "license", "tools", "system", "big"]), texts | st.just(2**70), max_size=2
+)
 rows_of_messages = st.builds(lambda m, e: {"messages": m, **e}, st.lists(message, max_size=3), extra)
 rows_of_alpaca = st.builds(
     lambda base, e: {**base, **e},
-    st.dictionaries(st.sampled_from(["instruction", "input", "output", "response"]), st.text(max_size=4) | st.none(), max_size=4),
+    st.dictionaries(
+        st.sampled_from(["instruction", "input", "output", "response"]), st.text(max_size=4) | st.none(), max_size=4
+    ),
     extra,
 )
 
@@ -56,7 +63,9 @@ def test_fast_equals_slow_for_alpaca(rows: list[Any], has_id: bool, has_column: 
 
 def check(rows: list[Any], schema: str, has_id: bool, has_column: bool) -> None:
     columns = {"k": ("k", Type("text"))} if has_column else {}
-    reading = Reading("s", None, schema, id="id" if has_id else None, columns=columns, layout={n: t for n, (_, t) in columns.items()})
+    reading = Reading(
+        "s", None, schema, id="id" if has_id else None, columns=columns, layout={n: t for n, (_, t) in columns.items()}
+    )
     fast, slow, fast_bad, slow_bad = both(rows, reading)
     assert fast_bad == slow_bad
     assert fast.equals(slow)
@@ -67,7 +76,10 @@ def check(rows: list[Any], schema: str, has_id: bool, has_column: bool) -> None:
 
 def test_plain_rows_do_take_the_fast_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frames, "_slow", lambda *_: pytest.fail("slow"))
-    rows = [{"id": n, "messages": [{"role": "human", "content": "a"}, {"role": "assistant", "content": "b"}]} for n in range(3)]
+    rows = [
+        {"id": n, "messages": [{"role": "human", "content": "a"}, {"role": "assistant", "content": "b"}]}
+        for n in range(3)
+    ]
     made = frame(Parsed(rows, [1, 2, 3], [0, 1, 2], None, []), Reading("s", "MIT", "messages"))
     assert made["extra"].to_list() == ['{"id":0}', '{"id":1}', '{"id":2}']
     rows = [{"instruction": "a", "input": "b", "output": "c"}] * 3
@@ -82,7 +94,19 @@ def test_every_frame_has_the_fixed_columns_in_their_types(load) -> None:
 
 
 def test_values_of_every_type(load) -> None:
-    kinds = ["text", "int", "float", "bool", "json", "list[text]", "list[list[int]]", "vector", "tokens", "candidates", "any"]
+    kinds = [
+        "text",
+        "int",
+        "float",
+        "bool",
+        "json",
+        "list[text]",
+        "list[list[int]]",
+        "vector",
+        "tokens",
+        "candidates",
+        "any",
+    ]
     values: list[Any] = [
         *("t", -(2**63), 10**30, True, {"a": [1, 2**80]}, ["x", None], [[1], []], [0.5, 1], [1, 2]),
         [{"text": "c", "passed": True, "score": 1}],
@@ -92,7 +116,9 @@ def test_values_of_every_type(load) -> None:
     full = {"text": "a", **{f"k{n}": value for n, value in enumerate(values)}}
     made: Loaded = load([full, {"text": "b"}], columns=columns)
     assert made.bad == []
-    assert {name: made.frame.schema[name] for name in columns} == {f"c{n}": parse_type(k).dtype() for n, k in enumerate(kinds)}
+    assert {name: made.frame.schema[name] for name in columns} == {
+        f"c{n}": parse_type(k).dtype() for n, k in enumerate(kinds)
+    }
     got = made.frame.select(list(columns)).row(0)
     assert got[:4] == ("t", -(2**63), 1e30, True)
     assert json.loads(got[4]) == {"a": [1, 2**80]}
@@ -143,7 +169,10 @@ def test_ids_of_the_source(load) -> None:
     rows = [{"text": "a", "uuid": "u1"}, {"text": "b", "uuid": 7}, {"text": "c"}, {"text": "d", "uuid": ""}]
     made: Loaded = load(rows, id="uuid")
     assert made.frame["id"].to_list() == ["u1", "7"]
-    assert [row.reason for row in made.bad] == ["missing_id: `uuid` is null, not an id", "missing_id: `uuid` is empty, not an id"]
+    assert [row.reason for row in made.bad] == [
+        "missing_id: `uuid` is null, not an id",
+        "missing_id: `uuid` is empty, not an id",
+    ]
 
 
 def test_the_licence_of_the_recipe_goes_before_the_row_s(load) -> None:

@@ -11,6 +11,7 @@ import pytest
 from conftest import Loaded, read_all
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from sftrecipe import BadRow
 from sftrecipe_io import lines as lines_module
 from sftrecipe_io.lines import read_lines
@@ -21,7 +22,9 @@ def row(n: int, **more: object) -> dict[str, object]:
     return {"prompt": f"question {n}", "completion": "x" * (n % 7), **more}
 
 
-def collect(data: bytes, start: int, stop: int | None, longest: int = 1 << 20) -> tuple[list[tuple[int, int, bytes]], int]:
+def collect(
+    data: bytes, start: int, stop: int | None, longest: int = 1 << 20
+) -> tuple[list[tuple[int, int, bytes]], int]:
     """((line, offset, text) of every line, how many there were)."""
     reader = read_lines(io.BytesIO(data), start, stop, longest)
     found = []
@@ -47,7 +50,12 @@ def expected(data: bytes, longest: int = 1 << 20) -> list[tuple[int, bytes]]:
 lines_of_bytes = st.lists(st.binary(max_size=12).map(lambda b: b.replace(b"\xef", b"n")), max_size=12).map(b"\n".join)
 
 
-@given(lines_of_bytes, st.lists(st.integers(0, 120), max_size=5), st.sampled_from([1, 3, 7, 64]), st.sampled_from([4, 8, 1000]))
+@given(
+    lines_of_bytes,
+    st.lists(st.integers(0, 120), max_size=5),
+    st.sampled_from([1, 3, 7, 64]),
+    st.sampled_from([4, 8, 1000]),
+)
 def test_any_cut_gives_each_line_once(data: bytes, cuts: list[int], block: int, longest: int) -> None:
     before, lines_module.BLOCK = lines_module.BLOCK, block
     try:
@@ -68,7 +76,9 @@ def test_any_cut_gives_each_line_once(data: bytes, cuts: list[int], block: int, 
 @given(st.integers(1, 400), st.booleans())
 def test_any_shard_size_gives_the_same_rows_and_places(shard_bytes: int, crlf: bool) -> None:
     rng = random.Random(7)
-    texts = [json.dumps(row(n)) if rng.random() < 0.8 else rng.choice(["{", "", "[1]", '{"prompt": NaN}']) for n in range(60)]
+    texts = [
+        json.dumps(row(n)) if rng.random() < 0.8 else rng.choice(["{", "", "[1]", '{"prompt": NaN}']) for n in range(60)
+    ]
     data = ("\r\n" if crlf else "\n").join(texts).encode()
     import tempfile
     from pathlib import Path
@@ -96,7 +106,17 @@ def test_any_shard_size_gives_the_same_rows_and_places(shard_bytes: int, crlf: b
         (b'\n\n{"text":"a"}\n\n{"text":"b"}', 2, 5),
         ('{"text":"a\u2028b\u0085c"}\n'.encode(), 1, 1),
     ],
-    ids=["empty", "one newline", "blank", "no final newline", "plain", "crlf", "bom", "blank between", "other line ends"],
+    ids=[
+        "empty",
+        "one newline",
+        "blank",
+        "no final newline",
+        "plain",
+        "crlf",
+        "bom",
+        "blank between",
+        "other line ends",
+    ],
 )
 def test_edges_of_files(load, data: bytes, rows: int, lines: int) -> None:
     made: Loaded = load(data, schema="text")

@@ -4,7 +4,7 @@ from fractions import Fraction
 from math import floor
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sftrecipe_mix.allocation import allocate, largest_total
@@ -30,6 +30,7 @@ def test_ties_go_to_the_smaller_name_in_whatever_order_they_are_written() -> Non
     assert allocate(dict(reversed(one.items())), 1) == {"c": 0, "b": 0, "a": 1}
 
 
+@settings(deadline=None)
 @given(WEIGHTS, st.integers(0, 10_000))
 def test_without_caps_the_sum_is_exact_and_each_is_less_than_one_off(weights: dict[str, Fraction], total: int) -> None:
     counts = allocate(weights, total)
@@ -38,6 +39,7 @@ def test_without_caps_the_sum_is_exact_and_each_is_less_than_one_off(weights: di
     assert all(abs(counts[s] - total * w / whole) < 1 for s, w in weights.items())
 
 
+@settings(deadline=None)
 @given(WEIGHTS, st.integers(0, 500), st.data())
 def test_with_caps_the_sum_is_exact_none_is_exceeded_and_open_parts_keep_their_proportions(
     weights: dict[str, Fraction], total: int, data: st.DataObject
@@ -57,6 +59,7 @@ def test_with_caps_the_sum_is_exact_none_is_exceeded_and_open_parts_keep_their_p
     assert all(counts[s] - left * weights[s] / share < 1 for s in open_parts)
 
 
+@settings(deadline=None)
 @given(WEIGHTS, st.data())
 def test_the_largest_total_needs_no_more_than_there_is_and_one_more_does(
     weights: dict[str, Fraction], data: st.DataObject

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sftrecipe.draws import hashes, order, remix
@@ -11,6 +11,7 @@ from sftrecipe.draws import hashes, order, remix
 IDS = st.lists(st.text(max_size=40), max_size=60)
 
 
+@settings(deadline=None)
 @given(IDS, st.integers(0, 2**63 - 1))
 def test_the_hash_of_an_id_does_not_depend_on_its_neighbours(ids: list[str], seed: int) -> None:
     together = hashes(pl.Series(ids, dtype=pl.String), seed, "draw")
@@ -62,6 +63,7 @@ def test_remix_is_one_to_one_and_differs_by_salt() -> None:
     assert remix(keys, salts)[:50].tolist() == expected
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 5), max_size=50))
 def test_equal_keys_stay_in_row_order(keys: list[int]) -> None:
     assert order(np.array(keys, dtype=np.uint64)).tolist() == sorted(range(len(keys)), key=lambda i: (keys[i], i))

@@ -122,6 +122,7 @@ def test_nothing_to_pack() -> None:
     assert lower_bound_volume(ints([]), 8) == lower_bound_l2(ints([]), 8) == 0
 
 
+@settings(deadline=None)
 @given(LENGTHS)
 def test_l2_is_what_its_definition_says(case: tuple[int, list[int]]) -> None:
     capacity, lengths = case

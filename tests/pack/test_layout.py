@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sftrecipe_pack.layout import IGNORE, boundary_labels, cu_seqlens, document_ids, position_ids, starts
@@ -28,6 +28,7 @@ def test_layouts_are_those_of_the_trainers_collator(case: dict[str, Any]) -> Non
     assert max(lengths) == case["max_length_q"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 9), max_size=12))
 def test_all_say_the_same_borders(lengths: list[int]) -> None:
     begins = starts(lengths).tolist()

@@ -30,7 +30,8 @@ def simulate(
     """`requests` answers through an AdaptiveLimit. `refuses(time, in_flight, random)`; refusals rest `rest` seconds in their place."""
     now, drawn = 0.0, random.Random(seed)
     limit = AdaptiveLimit(maximum, now=lambda: now, start=start)
-    limit._waiting = _Endless()  # rows never run out: there is always somebody who waits
+    limit._wake = lambda: None  # type: ignore[method-assign]
+    limit._waiting = _Endless()  # type: ignore[assignment]  # rows never run out: there is always somebody who waits
     events: list[tuple[float, int, str, float]] = []
     serial = answered = refused = at_server = 0
     history = []
@@ -71,5 +72,3 @@ class _Endless:
 
     def popleft(self) -> None:
         raise AssertionError("the simulation gives places")
-
-
