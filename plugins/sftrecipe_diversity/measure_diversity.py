@@ -34,6 +34,7 @@ __all__ = ["Diversity", "nearest", "spread", "tag_figures", "vendi"]
 
 _BLOCK = 1_024
 _TWIN = 0.95
+_SEEN = ("looked_at", "without_vector")
 
 
 def nearest(vectors: np.ndarray) -> np.ndarray:
@@ -78,10 +79,10 @@ def tag_figures(tags: pl.Series, everything: int) -> dict[str, float | int | Non
 class Diversity(Measure):
     """Nearest neighbours, spread, effective number of rows and tags covered, for each input.
 
-    Artefacts: `table` (a line for each input: `input rows`, with vectors `without_vector looked_at nearest duplicates
-    spread vendi`, with tags `tags coverage tags_per_row tag_entropy`) and `summary` (the same as text). A figure that
-    has no meaning (no rows, one row) is null. Rows without a vector, or with a zero one, are left out of the vector
-    figures and counted in `without_vector`.
+    Artefacts, a line for each input: `table` (`input rows`, with vectors `nearest duplicates spread vendi`, with tags
+    `tags coverage tags_per_row tag_entropy`), with vectors `seen` (`input rows looked_at without_vector`), and `summary`
+    (the same as text). A figure that has no meaning (no rows, one row) is null. Rows without a vector, or with a zero
+    one, are left out of the vector figures and counted in `without_vector`.
     """
 
     reads = ("id",)
@@ -103,7 +104,10 @@ class Diversity(Measure):
             {"input": name, "rows": len(data), **self._figures(name, data, everything)} for name, data in inputs.items()
         ]
         table = pl.DataFrame(lines, infer_schema_length=None)
-        return {"table": table, "summary": [_sentence(line) for line in lines]}
+        found = {"table": table.drop(_SEEN, strict=False), "summary": [_sentence(line) for line in lines]}
+        return (
+            found if self.embedding is None or not lines else {**found, "seen": table.select("input", "rows", *_SEEN)}
+        )
 
     def _everything(self, inputs: Mapping[str, Dataset]) -> int:
         union = [self._tags(name, d).list.explode(empty_as_null=False, keep_nulls=False) for name, d in inputs.items()]
@@ -135,8 +139,8 @@ class Diversity(Measure):
         near = nearest(units)
         known = near[~np.isnan(near)]
         return {
-            "without_vector": len(taken) - len(units),
             "looked_at": len(taken),
+            "without_vector": len(taken) - len(units),
             "nearest": float(known.mean(dtype=np.float64)) if len(known) else None,
             "duplicates": float((known >= _TWIN).mean()) if len(known) else None,
             "spread": spread(units) if len(units) else None,

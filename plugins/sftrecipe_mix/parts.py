@@ -59,7 +59,7 @@ class Parts(Mix):
         None, doc="Output in seeded order. Default: yes with `parts`, no without (inputs one after the other)."
     )
     unlisted: Literal["error", "drop", "keep"] = Param(
-        "error", doc="Rows that no part names: an error, left out, or all taken."
+        "drop", doc="Rows that no part names: left out (and said so), an error, or all taken."
     )
 
     def flow(self, columns: Mapping[str, str]) -> Flow:
@@ -81,7 +81,11 @@ class Parts(Mix):
             inputs, self.by if self.parts is not None else None, count_of(self.tokens, self.parts or {}, self.unit)
         )
         if self.parts is not None:
-            parts += [_whole(name) for name in match(gathered.names, [p.name for p in parts], self.by, self.unlisted)]
+            named = [p.name for p in parts]
+            parts += [_whole(name) for name in match(gathered.names, named, self.by, self.unlisted)]
+            left = [name for name in gathered.names if name not in named]
+            if left and self.unlisted == "drop":
+                self.context.log.warning("`parts` leaves out %s", ", ".join(left))
         else:
             parts = [p for p in parts if p.name in gathered.names]  # an empty input adds nothing
         warn_shared(self, gathered.frame)

@@ -15,8 +15,6 @@ from urllib.parse import urlsplit
 
 from sftrecipe import Param, Provider, Secret, StepError
 from sftrecipe.models import Broken, Fatal, Limits, Reply, Request, Unreachable
-from sftrecipe.models.budget import Budget, Price
-from sftrecipe.models.cache import Spent
 from sftrecipe_models import wire
 from sftrecipe_models.prices import known_price
 
@@ -65,6 +63,9 @@ class OpenAI(Provider):
 
     def check(self) -> Iterable[str]:
         """An address that is none, a budget or price of unknown things, a budget in dollars without a price."""
+        from sftrecipe.models.budget import Budget, Price
+        from sftrecipe.models.cache import Spent
+
         address = urlsplit(self.base_url)
         if address.scheme not in ("http", "https") or not address.hostname:
             yield "`base_url` is no http address: write http(s)://host/v1"

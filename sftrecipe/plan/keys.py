@@ -87,7 +87,8 @@ def _identity(name: str, providers: Mapping[str, Provider]) -> dict[str, Any]:
 
 def key_of(stage: Stage, parts: Sequence[Mapping[str, Any]], inputs: Mapping[str, str]) -> str:
     """The key of a stage from the parts of its steps and the content digests of what it reads."""
-    text = canonical({"format": FORMAT, "kind": stage.kind, "steps": list(parts), "inputs": dict(inputs)})
+    # not sorted: the order of a mapping (the stages of a mix, its inputs) may be the order of the rows
+    text = json.dumps({"format": FORMAT, "kind": stage.kind, "steps": list(parts), "inputs": dict(inputs)}, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

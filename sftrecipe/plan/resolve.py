@@ -57,6 +57,8 @@ class Resolver:
             self.providers[spec.name] = provider
 
     def _provider_value(self, spec: ParamSpec, value: Any, place: Place) -> Any:
+        if spec.name == "model" and isinstance(value, str) and _absolute(value, place).exists():
+            return str(_absolute(value, place))  # a local model beside the recipe; hub names are left as they are
         if spec.kind != "file" or not isinstance(value, str):
             return self._plain(spec, value, place)
         path = _absolute(value, place)

@@ -286,7 +286,9 @@ def _same_in_halves(live: Live, view: Rows, whole: Any) -> None:
         return
     cuts = [(0, size // 2), (size // 2, size - size // 2)]
     parts = [Rows(view.frame.slice(at, n)) for at, n in cuts]
+    notes = list(live.operator.context.notes)
     halves = [live.call(live.batch_form, p) for p in parts]
+    live.operator.context.notes[:] = notes  # told once, by the whole batch
     for name in whole if isinstance(whole, Mapping) else [None]:
         one = _pick(live, whole, name, view).slice(0, size)
         two = pl.concat([_pick(live, h, name, p) for h, p in zip(halves, parts, strict=True)])

@@ -132,8 +132,10 @@ class Run:
             one = step_parts(node, seed, self.plan.providers, artefacts)
             self.parts[node.id] = one
             parts.append(one)
-        digests = {str(r): t.digest() for r, t in zip(stage.first.inputs, inputs, strict=True)}
-        digests = {f"{n}:{name}": d for n, (name, d) in enumerate(digests.items())} | {name: t.digest() for name, t in ports.items()} | load_parts
+        # names count where there are several inputs: a mix speaks of them. Alone, an input is its rows.
+        several = len(inputs) > 1
+        digests = {f"{n}:{r}" if several else "rows": t.digest() for n, (r, t) in enumerate(zip(stage.first.inputs, inputs, strict=True))}
+        digests |= {name.rsplit(".", 1)[1]: t.digest() for name, t in ports.items()} | load_parts
         self.parts[stage.first.id]["inputs"] = digests
         key = key_of(stage, [{k: v for k, v in p.items() if k != "inputs"} for p in parts], digests)
         result = self._found(stage, key, inputs)

@@ -165,8 +165,10 @@ class PartRun:
 
         made = [_spread(series, mask, rows, name) for name, series in outcome.columns.items()]
         frame = rows.frame.with_columns(made)
-        if "messages" in outcome.columns:  # what was derived or shared came from the old texts
-            rows = Rows(frame.drop([c for c in DERIVED if c in frame.columns]))
+        if "messages" in outcome.columns:  # what was derived came from the old texts
+            frame = frame.drop([c for c in DERIVED if c in frame.columns])
+        if any(name in rows.frame.columns for name in outcome.columns):
+            rows = Rows(frame)  # what was shared may have come from the old values
         else:
             rows.frame = frame
         self.events.noted(live.operator.context, number)

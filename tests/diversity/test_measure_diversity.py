@@ -37,7 +37,8 @@ def data(vectors: Any = None, tags: Any = None, shards: int = 1) -> MemoryDatase
 
 
 def figures(dataset: MemoryDataset, **params: Any) -> dict[str, Any]:
-    return Diversity(**params).measure({"one": dataset})["table"].row(0, named=True)
+    made = Diversity(**params).measure({"one": dataset})
+    return made["table"].row(0, named=True) | (made["seen"].row(0, named=True) if "seen" in made else {})
 
 
 def test_nearest_by_brute_force(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,7 +127,7 @@ def test_nothing_left_for_weights(context: RunContext) -> None:
 def test_values_that_no_part_names(context: RunContext) -> None:
     frame = pool(flan=10, oasst=5, gsm=5)
     with pytest.raises(StepError) as caught:
-        mix(frame, context, parts={"flan": {"rows": 3}})
+        mix(frame, context, parts={"flan": {"rows": 3}}, unlisted="error")
     assert "leaves out 2 values of `source`: `oasst`, `gsm`" in str(caught.value)
     assert "unlisted: drop" in caught.value.help
     assert by_source(mix(frame, context, parts={"flan": {"rows": 3}}, unlisted="drop")[0]) == {"flan": 3}
