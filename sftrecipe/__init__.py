@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "sftrecipe.params": ("Column", "Expr", "File", "Into", "Param", "Secret", "Template"),
+    "sftrecipe.params": ("Column", "Expr", "File", "Given", "Into", "Param", "Secret", "Taken", "Template"),
     "sftrecipe.operators": ("Context", "Cost", "Flow", "Operator"),
     "sftrecipe.verbs": (
         "Answer", "BadRow", "Child", "Choice", "Dropped", "Evolve", "Evolved", "Filter", "Format", "Load", "Measure", "Mix",
@@ -85,7 +85,7 @@ if TYPE_CHECKING:
     from sftrecipe.models import Chat, Embedder, Likelihood, Reward, Sandbox, Tokenizer
     from sftrecipe.models.provider import Provider
     from sftrecipe.operators import Context, Cost, Flow, Operator
-    from sftrecipe.params import Column, Expr, File, Into, Param, Secret, Template
+    from sftrecipe.params import Column, Expr, File, Given, Into, Param, Secret, Taken, Template
     from sftrecipe.rows import Rows, message
     from sftrecipe.verbs import (
         Answer, BadRow, Child, Choice, Dropped, Evolve, Evolved, Filter, Format, Load, Measure, Mix, Pack, Score, Select,

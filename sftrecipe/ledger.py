@@ -104,7 +104,8 @@ class Events:
         """Takes the notes that an operator left."""
         if not context.notes:
             return
-        taken, context.notes = context.notes, []
+        taken = sorted(context.notes, key=lambda note: note[0])  # rows in flight together finish in any order
+        context.notes.clear()
         for id, code, facts in taken:
             self._rows.append((None, id, self.steps[step], "note", code, None, None, json.dumps(facts, ensure_ascii=False, default=str)))
             self._tally[step]["note"][code] += 1

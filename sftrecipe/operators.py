@@ -51,6 +51,11 @@ class Context(Protocol):
         ...
 
     @property
+    def columns(self) -> Mapping[str, str]:
+        """The columns alive before the step, those derived from `messages` too, and their types as words."""
+        ...
+
+    @property
     def scratch(self) -> Path:
         """A folder of its own, emptied when the step is done."""
         ...
@@ -84,6 +89,7 @@ class Operator:
         approximate: whether results may differ in the last digits with batch shapes (neural floats).
         heavy: whether row work is Python-bound, so that processes are worth starting.
         wants: expression parameter -> the type its value must have (`bool`, `number`, `text`).
+        fills: fields of its templates that the operator fills in itself; all others are columns.
         source: the paper, section or rule that the operator follows.
     """
 
@@ -95,6 +101,7 @@ class Operator:
     approximate: ClassVar[bool] = False
     heavy: ClassVar[bool] = False
     wants: ClassVar[Mapping[str, str]] = {}
+    fills: ClassVar[Sequence[str]] = ()
     source: ClassVar[str] = ""
     verb: ClassVar[str] = ""
     many_inputs: ClassVar[bool] = False
@@ -134,7 +141,9 @@ class Operator:
                 elif spec.kind == "expr":
                     reads += columns_of(str(value), columns)
                 elif spec.kind == "template" and isinstance(value, str):
-                    reads += template_columns(value)
+                    reads += [c for c in template_columns(value) if c not in self.fills]
+                elif spec.kind == "operator" and isinstance(value, Operator):
+                    reads += value.flow(nested_columns(columns)).reads
         for column, kind in self.writes.items():
             name = self.params.get(column[1:-1]) if column.startswith("{") else column
             if name:
@@ -159,8 +168,19 @@ class Operator:
         """What a row costs, from a sample, for `plan --estimate`. No model, no cost."""
         return ()
 
+    def review(self, figures: Mapping[str, Any]) -> None:
+        """Called once, after all rows, with the step's figures (`rows_in`, `nulls`, `notes`, ... as in the ledger).
+
+        Raises StepError when they cannot stand: a score that is a guess for too many rows.
+        """
+
     def __repr__(self) -> str:
         return f"{self.name or type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.params.items())})"
+
+
+def nested_columns(columns: Mapping[str, str]) -> dict[str, str]:
+    """The columns that an operator given as value sees: all but `candidates`, since it looks at one answer at a time."""
+    return {name: word for name, word in columns.items() if name != "candidates"}
 
 
 def _values(value: Any, many: str) -> list[Any]:

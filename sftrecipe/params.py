@@ -22,10 +22,12 @@ __all__ = [
     "Column",
     "Expr",
     "File",
+    "Given",
     "Into",
     "Param",
     "ParamSpec",
     "Secret",
+    "Taken",
     "Template",
     "positional",
     "rest",
@@ -56,6 +58,21 @@ class Template(str):
 
 class File(str):
     """A path (from the recipe's folder) or `step.artefact`. Its content is part of the step's key. Bound, a Path."""
+
+
+class Given(str):
+    """Where the step puts what people or programs outside work on: a path from the working folder, `{round}` or `{run}` in it.
+
+    No input, so no part of the key. Bound, a Path; trial runs (`--limit`) get a name of their own.
+    """
+
+
+class Taken(str):
+    """A file that comes from outside, perhaps later: a path from the recipe's folder, `{round}` or `{run}` in it.
+
+    What is there (all files that fit the pattern) is part of the step's key; what is not there is waited for (`Pending`).
+    Bound, a Path that may not exist.
+    """
 
 
 class Secret(str):
@@ -102,7 +119,7 @@ def Param(
 
 @dataclass(frozen=True)
 class ParamSpec:
-    """One parameter as declared. `kind`: value, column, into, expr, template, file, secret, dataset, model, operator.
+    """One parameter as declared. `kind`: value, column, into, expr, template, file, given, taken, secret, dataset, model, operator.
 
     `many` says that it holds several of them: "" (one), "list" or "dict". `accepts` is the JSON Schema of a value.
     """
@@ -184,7 +201,7 @@ def _kind_of(hint: Any) -> tuple[str, str, bool, Any]:
         kind, _, _, target = _kind_of(args[-1]) if args else ("value", "", False, None)
         return kind, "dict" if origin is dict else "list", False, target
     if isinstance(hint, type):
-        for marker in (Column, Into, Expr, Template, File, Secret):
+        for marker in (Column, Into, Expr, Template, File, Given, Taken, Secret):
             if issubclass(hint, marker):
                 return marker.__name__.lower(), "", False, None
         if hint is Dataset:

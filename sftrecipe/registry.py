@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,7 @@ class Registry:
     @cached_property
     def _found(self) -> Mapping[tuple[str, str], Sequence[Entry]]:
         found: dict[tuple[str, str], list[Entry]] = {}
-        for entry in _installed():
+        for entry in _installed(tuple(sys.path)):
             known = found.setdefault((entry.group, entry.name), [])
             if all(entry.distribution != e.distribution for e in known):  # an editable install may be listed twice
                 known.append(entry)
@@ -131,20 +131,19 @@ class Registry:
         return Problem(code, f"unknown {what} `{name}`", help=help)
 
 
-def _installed() -> Iterator[Entry]:
-    """Entries of all distributions, from their metadata alone."""
-    seen: set[str] = set()
-    for dist in distributions():
+@lru_cache(maxsize=4)
+def _installed(path: tuple[str, ...]) -> tuple[Entry, ...]:
+    """Entries of all distributions on a search path, from their metadata alone. Looked up once a process."""
+    found: dict[str, list[Entry]] = {}
+    for dist in distributions(path=list(path)):
         text = dist.read_text("entry_points.txt")
         if not text or PREFIX not in text:
             continue
-        name = _name_of(dist)
-        if name in seen:
-            continue
-        seen.add(name)
-        for point in dist.entry_points:
-            if point.group.startswith(PREFIX):
-                yield Entry(point.group[len(PREFIX) :], point.name, name, dist.version, point)
+        name, version = _name_of(dist), dist.version
+        if name not in found:
+            points = [p for p in dist.entry_points if p.group.startswith(PREFIX)]
+            found[name] = [Entry(p.group[len(PREFIX) :], p.name, name, version, p) for p in points]
+    return tuple(e for entries in found.values() for e in entries)
 
 
 def _name_of(dist: Distribution) -> str:

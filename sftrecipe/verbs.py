@@ -83,12 +83,17 @@ class Choice:
 
 @dataclass
 class Child:
-    """A new row. With `eliminated` (the rule's code) it is counted and never becomes a row."""
+    """A new row. With `eliminated` (the rule's code) it is counted and never becomes a row.
+
+    It has its (first) parent's source, licence and tools, what `columns` gives and, with `inherit`, the parent's other columns
+    but those that the step makes stale (`rewrites`).
+    """
 
     messages: list[dict[str, Any]]
     columns: Mapping[str, Any] = field(default_factory=dict)
     parents: Sequence[str] = ()
     eliminated: str | None = None
+    inherit: bool = False
 
 
 @dataclass
@@ -207,6 +212,9 @@ class Answer(Operator):
     """Same rows; text written. A dict has `text` (or `content`) and may have `reasoning`, `tool_calls`, `columns`."""
 
     verb: ClassVar[str] = "answer"
+    keeps_turn: ClassVar[bool] = False
+    """Under `on_error: null`, a row that fails loses its last assistant turn, so that an old answer never passes for a new one;
+    True leaves the turn as it was (edits by people)."""
 
     def answer_row(self, row: Mapping[str, Any]) -> Mapping[str, Any] | Sequence[Mapping[str, Any]] | Awaitable[Any]:
         """The turn (a dict), or the candidates (a list of dicts), or {column: value} for a text column."""

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from sftrecipe_clean.groups import runs
 from sftrecipe_clean.words import WordTable, ngrams
 
 if TYPE_CHECKING:
@@ -117,13 +118,27 @@ def gram_length(threshold: float) -> int:
 
 
 def grams(texts: pl.Series, q: int) -> tuple[Hashes, Ints, Ints]:
-    """(hashes, offsets, lengths): the q-grams of each text's code points, hashed, repeats included, and its length. A null is empty."""
+    """(hashes, offsets, lengths): the q-grams of each text's code points and the text's length. A null is empty.
+
+    A gram that comes again in a text is a gram of its own there (second `the`, third `the`), so that sets count repeats.
+    """
     whole = texts.fill_null("").to_list()
     lengths = np.fromiter(map(len, whole), np.int64, len(whole))
     points = np.frombuffer("".join(whole).encode("utf-32-le"), "<u4").astype(np.uint64)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     hashes, bounds = ngrams(WordTable(_mix(points), offsets), q)
-    return hashes, bounds, lengths
+    return _numbered(hashes, bounds), bounds, lengths
+
+
+def _numbered(hashes: Hashes, offsets: Ints) -> Hashes:
+    """The hashes of each row in ascending order, the k-th of equal ones changed by k. Merging two grams by chance only lets more pass."""
+    bits = np.uint64(max(len(offsets) - 1, 1).bit_length())
+    rows = np.repeat(np.arange(len(offsets) - 1, dtype=np.uint64), np.diff(offsets))
+    keys = (rows << (np.uint64(64) - bits)) | (hashes >> bits)
+    keys.sort()
+    starts, counts = runs(keys)
+    place = np.arange(len(keys), dtype=np.uint64) - np.repeat(starts, counts).astype(np.uint64)
+    return _mix((keys << bits) + place)
 
 
 def tally(members: Words) -> npt.NDArray[np.uint32]:
@@ -131,18 +146,13 @@ def tally(members: Words) -> npt.NDArray[np.uint32]:
     return np.bincount(members >> np.uint32(14), minlength=FREQUENCIES).astype(np.uint32)
 
 
-def prefix(hashes: Hashes, offsets: Ints, take: Ints, frequency: npt.NDArray[np.uint32]) -> tuple[Words, Ints]:
-    """(grams, rows): of each row's grams, repeats counted, the first `take`, the rarest by `frequency` first; then each once."""
-    members = (hashes >> np.uint64(32)).astype(np.uint32)
-    sizes = np.diff(offsets)
+def prefix(members: Words, sizes: Ints, take: Ints, frequency: npt.NDArray[np.uint32]) -> tuple[Words, Ints]:
+    """(members, rows): the first `take` members of each row's set, the rarest by `frequency` first, of equals the smaller."""
     rows = np.repeat(np.arange(len(sizes), dtype=np.int64), sizes)
     order = np.lexsort((members, frequency[members >> np.uint32(14)], rows))
-    place = np.arange(len(members)) - np.repeat(offsets[:-1], sizes)
+    place = np.arange(len(members)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     chosen = order[place < np.repeat(take, sizes)]
-    members, rows = members[chosen], rows[chosen]
-    new = np.ones(len(members), bool)
-    new[1:] = (members[1:] != members[:-1]) | (rows[1:] != rows[:-1])  # equal grams of a row stand side by side
-    return members[new], rows[new]
+    return members[chosen], rows[chosen]
 
 
 def _mix(values: Hashes) -> Hashes:

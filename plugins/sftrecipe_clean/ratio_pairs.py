@@ -17,13 +17,14 @@ from sftrecipe import Dataset
 from sftrecipe_clean.duplicates import columns_read, text_column
 from sftrecipe_clean.links import buckets
 from sftrecipe_clean.ratio import gram_length, grams, missing_allowed, most_missing, prefix, ratio, tally
-from sftrecipe_clean.shingles import BITMAP_WORDS, bitmaps, distinct, missing_bits
+from sftrecipe_clean.shingles import BITMAP_WORDS, bitmaps, distinct, missing_bits, shared_members
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     Ints = npt.NDArray[np.int64]
     Floats = npt.NDArray[np.float64]
+    Bools = npt.NDArray[np.bool_]
     Frequencies = npt.NDArray[np.uint32]
 
 __all__ = ["TextRatio", "TextReader", "gram_buckets", "gram_prefixes", "tally_of_some"]
@@ -67,9 +68,10 @@ def gram_prefixes(frame: pl.DataFrame, by: Any, threshold: float, frequency: Fre
     """row, length (characters), prefix (list of grams) and bits (their bitmap) of each row of a shard."""
     q = gram_length(threshold)
     hashes, offsets, lengths = grams(text_column(frame, by, step), q)
-    chosen, rows = prefix(hashes, offsets, most_missing(lengths, threshold, q) + 1, frequency)
+    members, sizes = distinct(hashes, offsets)
+    chosen, rows = prefix(members, sizes, most_missing(lengths, threshold, q) + 1, frequency)
     listed = pl.DataFrame({"at": rows, "prefix": chosen}).group_by("at", maintain_order=True).agg("prefix")
-    bits = bitmaps(*distinct(hashes, offsets))
+    bits = bitmaps(members, sizes)
     made = pl.DataFrame({"row": frame["row"], "length": lengths}).with_columns(
         pl.int_range(pl.len(), dtype=pl.Int64).alias("at"),
         pl.Series("bits", bits, dtype=pl.Array(pl.UInt64, BITMAP_WORDS)),
@@ -98,7 +100,7 @@ def gram_buckets(index: pl.DataFrame, threshold: float) -> Iterator[tuple[Ints, 
 
 
 class TextRatio:
-    """Measures pairs of rows by `ratio`; NaN where lengths or bitmaps rule the pair out."""
+    """Measures pairs of rows by `ratio`; NaN where lengths or grams rule the pair out."""
 
     def __init__(self, index: pl.DataFrame, reading: TextReader, threshold: float) -> None:
         self.lengths: Ints = index["length"].to_numpy()
@@ -108,10 +110,26 @@ class TextRatio:
     def __call__(self, a: Ints, b: Ints) -> Floats:
         """The ratio of each pair, or NaN: surely below the threshold."""
         value = np.full(len(a), np.nan)
-        long, other, bits_a, bits_b = self.lengths[a], self.lengths[b], self._bits[a], self._bits[b]
-        likely = missing_bits(bits_a, bits_b) <= missing_allowed(long, other, self._threshold, self._q)
-        likely &= missing_bits(bits_b, bits_a) <= missing_allowed(other, long, self._threshold, self._q)
-        at = np.flatnonzero(likely)
-        texts = self._reading(np.concatenate([a[at], b[at]])) if len(at) else {}
-        value[at] = [ratio(texts[x], texts[y]) for x, y in zip(a[at].tolist(), b[at].tolist(), strict=True)]
+        likely = self._bitmaps_allow(a, b)
+        if len(likely):
+            texts = self._reading(np.concatenate([a[likely], b[likely]]))
+            likely = likely[self._grams_allow(a[likely], b[likely], texts)]
+            value[likely] = [ratio(texts[x], texts[y]) for x, y in zip(a[likely].tolist(), b[likely].tolist(), strict=True)]
         return value
+
+    def _bitmaps_allow(self, a: Ints, b: Ints) -> Ints:
+        bits_a, bits_b = self._bits[a], self._bits[b]
+        return np.flatnonzero(self._allowed(a, b, missing_bits(bits_a, bits_b), missing_bits(bits_b, bits_a)))
+
+    def _grams_allow(self, a: Ints, b: Ints, texts: dict[int, str]) -> Bools:
+        rows, place = np.unique(np.concatenate([a, b]), return_inverse=True)
+        hashes, offsets, _ = grams(pl.Series([texts[row] for row in rows.tolist()], dtype=pl.String), self._q)
+        members, sizes = distinct(hashes, offsets)
+        shared = shared_members(members, sizes, place[: len(a)], place[len(a) :])
+        return self._allowed(a, b, sizes[place[: len(a)]] - shared, sizes[place[len(a) :]] - shared)
+
+    def _allowed(self, a: Ints, b: Ints, lacks_b: Ints, lacks_a: Ints) -> Bools:
+        """Whether b may lack so many grams of a, and a of b."""
+        long, other = self.lengths[a], self.lengths[b]
+        fits: Bools = lacks_b <= missing_allowed(long, other, self._threshold, self._q)
+        return fits & (lacks_a <= missing_allowed(other, long, self._threshold, self._q))

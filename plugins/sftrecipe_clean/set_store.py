@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sftrecipe_clean.shingles import BITMAP_WORDS, counted_ranges, jaccard, jaccard_bound
+from sftrecipe_clean.shingles import BITMAP_WORDS, chunks, counted_ranges, intersections, jaccard_bound, similarity
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 __all__ = ["SetStore", "read_bitmaps", "write_sets"]
-
-_MEMBERS_AT_ONCE = 1 << 19
 
 
 def write_sets(folder: Path, first_row: int, members: Words, bits: Bits) -> None:
@@ -67,14 +65,10 @@ class SetStore:
         value = np.full(len(a), np.nan)
         bound = jaccard_bound(self._bits[a], self._bits[b], self._sizes[a], self._sizes[b])
         likely = np.flatnonzero(bound >= self._threshold)
-        ends = np.cumsum(self._sizes[a[likely]] + self._sizes[b[likely]])
-        at = 0
-        while at < len(likely):
-            done = ends[at - 1] if at else 0
-            stop = max(at + 1, int(np.searchsorted(ends, done + _MEMBERS_AT_ONCE, "right")))
-            some = likely[at:stop]
-            value[some] = jaccard(self.members(a[some]), self._sizes[a[some]], self.members(b[some]), self._sizes[b[some]])
-            at = stop
+        for some in chunks(self._sizes[a[likely]] + self._sizes[b[likely]]):
+            x, y = a[likely[some]], b[likely[some]]
+            shared = intersections(self.members(x), self._sizes[x], self.members(y), self._sizes[y])
+            value[likely[some]] = similarity(shared, self._sizes[x], self._sizes[y])
         return value
 
     def members(self, rows: Ints) -> Words:

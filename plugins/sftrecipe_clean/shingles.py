@@ -38,20 +38,23 @@ __all__ = [
     "BITMAP_WORDS",
     "UNSPACED",
     "bitmaps",
+    "chunks",
     "counted_ranges",
     "distinct",
     "intersections",
-    "jaccard",
     "jaccard_bound",
     "missing_bits",
     "pieces",
+    "shared_members",
     "shingles",
+    "similarity",
     "spaced",
 ]
 
 UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
 BITMAP_WORDS = 16
 _PIECE_ROWS, _PIECE_BYTES = 2048, 4 << 20
+_AT_ONCE = 1 << 19
 _BASE = 0x9FB21C651E98DF25
 
 
@@ -137,8 +140,13 @@ def missing_bits(a: Bits, b: Bits) -> Ints:
 def jaccard_bound(a: Bits, b: Bits, size_a: Ints, size_b: Ints) -> Floats:
     """An upper bound of the Jaccard similarity of pairs of sets, from bitmaps and sizes."""
     shared = np.minimum(size_a - missing_bits(a, b), size_b - missing_bits(b, a))
-    bound: Floats = shared / np.maximum(size_a + size_b - shared, 1)
-    return bound
+    return similarity(shared, size_a, size_b)
+
+
+def similarity(shared: Ints, size_a: Ints, size_b: Ints) -> Floats:
+    """Jaccard similarity of sets with so many members, so many of them shared; two empty sets have 0."""
+    value: Floats = shared / np.maximum(size_a + size_b - shared, 1)
+    return value
 
 
 def intersections(members_a: Words, size_a: Ints, members_b: Words, size_b: Ints) -> Ints:
@@ -150,11 +158,24 @@ def intersections(members_a: Words, size_a: Ints, members_b: Words, size_b: Ints
     return np.bincount(both.astype(np.int64), minlength=len(size_a))
 
 
-def jaccard(members_a: Words, size_a: Ints, members_b: Words, size_b: Ints) -> Floats:
-    """The Jaccard similarity of each pair of sets; two empty sets have 0."""
-    shared = intersections(members_a, size_a, members_b, size_b)
-    similarity: Floats = shared / np.maximum(size_a + size_b - shared, 1)
-    return similarity
+def shared_members(members: Words, sizes: Ints, a: Ints, b: Ints) -> Ints:
+    """Members that the sets number a[i] and b[i] share. `members` holds all sets, of `sizes`, one after the other."""
+    starts, shared = _starts(sizes)[:-1], np.zeros(len(a), np.int64)
+    for some in chunks(sizes[a] + sizes[b]):
+        x, y = a[some], b[some]
+        left, right = (members[counted_ranges(starts[rows], sizes[rows])[0]] for rows in (x, y))
+        shared[some] = intersections(left, sizes[x], right, sizes[y])
+    return shared
+
+
+def chunks(sizes: Ints) -> Iterator[slice]:
+    """Slices of items (one at least) whose sizes sum to half a million at most."""
+    ends, at = np.cumsum(sizes), 0
+    while at < len(sizes):
+        done = ends[at - 1] if at else 0
+        stop = max(at + 1, int(np.searchsorted(ends, done + _AT_ONCE, "right")))
+        yield slice(at, stop)
+        at = stop
 
 
 def _starts(counts: Ints) -> Ints:

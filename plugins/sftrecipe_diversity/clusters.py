@@ -16,8 +16,8 @@ one copy of the vectors.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -82,6 +82,8 @@ class Clusters(Budgeted):
     source = "Ge et al. 2024, Clustering and Ranking (CaR); Li et al. 2024, From Quantity to Quality (IFD)"
     approximate = True
     endless = True
+
+    wants: ClassVar[Mapping[str, str]] = {"by": "number"}
 
     by: Expr = Param(doc="A number: quality for `top`, what should be middling for `middle`.")
     embedding: Column = Param("embedding", doc="Vector column.")

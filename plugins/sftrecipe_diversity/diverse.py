@@ -16,9 +16,9 @@ was itself dropped; with its manhattan metric the same `>` drops the rows that a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -206,6 +206,8 @@ class Diverse(Budgeted):
 
     source = "Liu et al. 2024, What Makes Good Data for Alignment? (Deita)"
     endless = True
+
+    wants: ClassVar[Mapping[str, str]] = {"by": "number"}
 
     by: Expr = Param(doc="A number: best first.")
     max_similarity: float = Param(

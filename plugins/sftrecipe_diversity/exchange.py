@@ -1,7 +1,9 @@
 """Giving rows to a trainer and taking its vectors: the files of `select.kcenter`'s rounds.
 
-Given: JSON Lines, one chosen row a line: id, round (in which it was chosen) and messages, in order of choice. Taken: an
-.npz file with `ids` (text [n]) and `vectors` (numbers [n, d]); every row of the pool must be in it.
+Given: JSON Lines, one chosen row a line: id, round (in which it was chosen) and messages, in order of choice.
+
+Taken: an .npz file with `ids` (text [n]) and `vectors` (numbers [n, d]); every row of the pool must be in it, so the
+trainer needs the pool with its ids: a `write` before this step gives it.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ Deviation from QDIT's paper: quality is scaled, so that alpha means the same for
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -163,6 +164,8 @@ class Facility(Budgeted):
     """
 
     source = "Bukharin et al. 2024, Data Diversity Matters for Robust Instruction Tuning (QDIT)"
+
+    wants: ClassVar[Mapping[str, str]] = {"by": "number"}
 
     embedding: Column = Param("embedding", doc="Vector column.")
     by: Expr | None = Param(None, doc="Quality: a number, the higher the better; scaled to 0..1 over the pool.")

@@ -12,6 +12,8 @@ log T) for P passes, where the published loops take O(N) a pick.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 
@@ -82,6 +84,8 @@ class InsTag(Budgeted):
     """
 
     source = "Lu et al. 2024, #InsTag: Instruction Tagging for Analyzing Supervised Fine-tuning of LLMs"
+
+    wants: ClassVar[Mapping[str, str]] = {"by": "number"}
 
     tags: Column = Param("tags", doc="List-of-text column.")
     by: Expr | None = Param(None, doc="Complexity: a number, highest first. Default: how many tags a row has.")

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -232,7 +232,7 @@ class KCenter(Budgeted):
 
     source = "Wu et al. 2023, DiverseEvol: Self-Evolved Diverse Data Sampling"
 
-    embedding: Column = Param("embedding", doc="Vector column; not read where `take` brings the vectors.")
+    embedding: Column | None = Param("embedding", doc="Vector column; not read where `take` brings the vectors.")
     init: Literal["random", "medoid", "ids"] = Param(
         "random", doc="The first rows: drawn, the most central one, or `keep` and `start`."
     )
@@ -248,6 +248,11 @@ class KCenter(Budgeted):
         None, doc="Path with {round}: the trainer's vectors of all rows (.npz with `ids` and `vectors`)."
     )
     compat: Literal["original"] | None = Param(None, doc="`original`: float32 with its NaN, ties by place.")
+
+    def __init__(self, **given: Any) -> None:
+        if given.get("take") is not None:  # the vectors come from outside: no column is read for them
+            given = {**given, "embedding": None}
+        super().__init__(**given)
 
     def check(self) -> Iterator[str]:
         """`give`, `take` and `rounds` go together; ids need a source."""
@@ -266,12 +271,11 @@ class KCenter(Budgeted):
             yield "`compat: original` knows no token budget"
 
     def flow(self, columns: Mapping[str, str]) -> Flow:
-        """With `take` no vectors are read, but the messages that are given."""
+        """With `take`, the messages are read, to be given."""
         flow = super().flow(columns)
-        if self.take is None:
+        if self.take is None or "messages" not in columns:
             return flow
-        reads = [c for c in flow.reads if c != self.embedding] + (["messages"] if "messages" in columns else [])
-        return Flow(tuple(reads), flow.writes, flow.rewrites)
+        return Flow((*flow.reads, "messages"), flow.writes, flow.rewrites)
 
     def choose(self, data: Dataset) -> Choice:
         """One walk, or round after round."""
@@ -290,7 +294,7 @@ class KCenter(Budgeted):
         return self._choice(pool, vectors, grown)
 
     def _space(self, data: Dataset, pool: Pool) -> np.ndarray:
-        vectors = np.asarray(data.matrix(self.embedding))
+        vectors = np.asarray(data.matrix(str(self.embedding)))
         if self.compat is None:
             drop_zeros(pool, vectors)
         return self._whitened(vectors)
@@ -315,7 +319,7 @@ class KCenter(Budgeted):
             return self._named(data, pool)
         if self.init == "medoid" and space is not None:
             return np.array([medoid(space, pool.alive, pool.tie)] if pool.alive.any() else [], dtype=np.int64)
-        order = pool.order(uniform(self.context.seed, pool.ids.to_list(), "init"))
+        order = pool.order(uniform(self.context.seed, pool.ids, "init"))
         return pool.budget.spend(order[: self.first] if self.rounds is None else order)[0]
 
     def _named(self, data: Dataset, pool: Pool) -> np.ndarray:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, Literal
 
 import polars as pl
 
@@ -20,6 +20,8 @@ class Longest(Budgeted):
     """
 
     source = "Zhao et al. 2024, Long Is More for Alignment"
+
+    wants: ClassVar[Mapping[str, str]] = {"text": "text"}
 
     text: Expr = Param("response", doc="Which text is measured.")
     unit: Literal["words", "chars", "tokens"] = Param("words", doc="What is counted; `tokens` are read from `count`.")

@@ -34,7 +34,7 @@ __all__ = ["Diversity", "nearest", "spread", "tag_figures", "vendi"]
 
 _BLOCK = 1_024
 _TWIN = 0.95
-_SEEN = ("looked_at", "without_vector")
+_DETAILS = ("looked_at", "without_vector", "duplicates", "tags_per_row", "tag_entropy")
 
 
 def nearest(vectors: np.ndarray) -> np.ndarray:
@@ -79,10 +79,10 @@ def tag_figures(tags: pl.Series, everything: int) -> dict[str, float | int | Non
 class Diversity(Measure):
     """Nearest neighbours, spread, effective number of rows and tags covered, for each input.
 
-    Artefacts, a line for each input: `table` (`input rows`, with vectors `nearest duplicates spread vendi`, with tags
-    `tags coverage tags_per_row tag_entropy`), with vectors `seen` (`input rows looked_at without_vector`), and `summary`
-    (the same as text). A figure that has no meaning (no rows, one row) is null. Rows without a vector, or with a zero
-    one, are left out of the vector figures and counted in `without_vector`.
+    Artefacts, a line for each input: `table` (`input rows nearest spread vendi tags coverage`), `details` (`input rows
+    looked_at without_vector duplicates tags_per_row tag_entropy`), each with the columns that were asked for, and
+    `summary` (the table as text). A figure that has no meaning (no rows, one row) is null. Rows without a vector, or
+    with a zero one, are left out of the vector figures and counted in `without_vector`.
     """
 
     reads = ("id",)
@@ -104,10 +104,13 @@ class Diversity(Measure):
             {"input": name, "rows": len(data), **self._figures(name, data, everything)} for name, data in inputs.items()
         ]
         table = pl.DataFrame(lines, infer_schema_length=None)
-        found = {"table": table.drop(_SEEN, strict=False), "summary": [_sentence(line) for line in lines]}
-        return (
-            found if self.embedding is None or not lines else {**found, "seen": table.select("input", "rows", *_SEEN)}
-        )
+        first = [c for c in table.columns if c not in _DETAILS]
+        second = [c for c in table.columns if c in ("input", "rows", *_DETAILS)]
+        return {
+            "table": table.select(first),
+            "details": table.select(second),
+            "summary": [_sentence(line) for line in lines],
+        }
 
     def _everything(self, inputs: Mapping[str, Dataset]) -> int:
         union = [self._tags(name, d).list.explode(empty_as_null=False, keep_nulls=False) for name, d in inputs.items()]

@@ -14,10 +14,10 @@ Deviations: a tag named twice in a row counts once.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -154,6 +154,8 @@ class Mig(Budgeted):
     """
 
     source = "Chen et al. 2025, MIG: Data Selection by Maximizing Information Gain in Semantic Space"
+
+    wants: ClassVar[Mapping[str, str]] = {"by": "number"}
 
     by: Expr = Param("quality", doc="Quality of a row: a number, 0 or more.")
     tags: Column = Param("tags", doc="List-of-text column.")

@@ -149,7 +149,7 @@ class Quota(Budgeted):
 
     def _order(self, data: Dataset, pool: Pool) -> np.ndarray:
         if self.rank is None:
-            return pool.order(uniform(self.context.seed, pool.ids.to_list()))
+            return pool.order(uniform(self.context.seed, pool.ids))
         values = numbers(column_of(data, self.rank), pool, f"{self.title}: `rank`")
         order = pool.order(-values)
         if self.decay is None:
@@ -159,7 +159,7 @@ class Quota(Budgeted):
         for row in order.tolist():
             place[row] = seen[names[row]]
             seen[names[row]] += 1
-        return pool.order(decayed(place, self.decay, gumbel(self.context.seed, pool.ids.to_list())))
+        return pool.order(decayed(place, self.decay, gumbel(self.context.seed, pool.ids)))
 
     def _first(self, pool: Pool, always: np.ndarray, order: np.ndarray) -> list[int]:
         rows = [r for r in order.tolist() if always[r]]

@@ -19,5 +19,5 @@ class Random(Budgeted):
     def choose(self, data: Dataset) -> Choice:
         """In hash order."""
         pool = self.pool(data)
-        draws = uniform(self.context.seed, pool.ids.to_list())
+        draws = uniform(self.context.seed, pool.ids)
         return pool.spend(pool.order(draws), draws)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from sftrecipe import Choice, Dataset, Expr, Param
 from sftrecipe_diversity.budget import Budgeted, column_of, numbers
@@ -16,6 +17,8 @@ class Top(Budgeted):
     Drops: `not_chosen` (value: the row's own figure), `over_budget` (it did not fit into the tokens left), `undefined`
     (no figure).
     """
+
+    wants: ClassVar[Mapping[str, str]] = {"by": "number"}
 
     by: Expr = Param(doc="A number: the column or expression to rank by.")
     order: Literal["descending", "ascending"] = Param("descending", doc="Which end is best.")

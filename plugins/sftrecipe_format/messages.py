@@ -54,12 +54,13 @@ class Messages(Format):
             flat = reasoned(flat, self.keep_reasoning)
         if self.system is not None:
             flat = self._with_system(rows, flat)
-        made = fold(flat, messages, bad)
-        if self.tools:
-            return {"messages": made, "tools": rows["tools"]}
-        for row_id in rows["id"].filter(rows["tools"].is_not_null()) if "tools" in rows else ():
-            self.context.note(row_id, "tools_left_out")
-        return {"messages": made}
+        plain = not self.merge_same_role and self.keep_reasoning == "field" and self.system is None
+        # a column left out stays as it is, and nothing is written for it
+        made = {} if plain and not len(bad) else {"messages": fold(flat, messages, bad)}
+        if not self.tools and "tools" in rows:
+            for row_id in rows["id"].filter(rows["tools"].is_not_null()):
+                self.context.note(row_id, "tools_left_out")
+        return made
 
     def _bad(self, ids: pl.Series, messages: pl.Series, flat: pl.DataFrame) -> pl.Series:
         """Numbers of the rows that are no conversation, each noted once with the first thing that is wrong."""

@@ -1,7 +1,7 @@
 """JSON without silent repairs: one parser that is fast, one that is exact, one writer that loses no digit.
 
 `orjson` is fast and refuses most faults, but it keeps the last of two equal keys, turns integers beyond 64 bits into
-floats and lets the NUL character pass. `exact` finds those: it is the standard parser with hooks, some seven times
+floats and lets the NUL character pass. `exact` finds those: it is the standard parser with hooks, some four times
 slower. Whoever has many texts uses `decode.decode`, which runs `exact` only where a fault is possible; whoever has
 one small text uses `loads`.
 

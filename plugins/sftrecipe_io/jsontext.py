@@ -6,7 +6,7 @@ text is checked and spliced, never parsed and printed again. `tools` and `extra`
 columns say null.
 
 One encoder writes every row, so bytes never depend on what else is in a batch. For values that both know, its bytes
-are those of `orjson.dumps`. Cost: 52,000 rows of messages (50 MB) 0.25 CPU s; the same by dicts and orjson 0.6.
+are those of `orjson.dumps`. Cost: 52,000 rows of messages (50 MB) 0.25 CPU s; the same by dicts and orjson 1.3.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ A line ends at a newline byte and nowhere else; it belongs to the range in which
 into ranges gives the same lines, each once. A line longer than `longest` bytes is reported and skipped without being
 held.
 
-Memory: a block of 4 MiB (measured as fastest: larger blocks leave the processor's cache) plus at most one line.
+Memory: a block of 2 MiB (measured as fastest: larger blocks leave the processor's cache) plus at most one line.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sftrecipe import BadRow
 
 __all__ = ["BLOCK", "CHUNK_ROWS", "Chunk", "joined", "quote", "read_lines"]
 
-BLOCK = 4 << 20
+BLOCK = 2 << 20
 CHUNK_ROWS = 8192
 BOM = b"\xef\xbb\xbf"
 

@@ -40,7 +40,7 @@ _ABOUT = (
     "dataset_dict.json",
     "state.json",
     "croissant.json",
-    "manifest.json",
+    "manifest.json",  # and NAME.manifest.json, beside a written file
 )
 
 
@@ -173,7 +173,7 @@ def _in_folder(folder: str, format_: str | None) -> list[str]:
         inner[:] = sorted(name for name in inner if not name.startswith((".", "_")))
         for name in names:
             kind = _kind(name)
-            if kind and not name.startswith((".", "_")) and name not in _ABOUT:
+            if kind and not name.startswith((".", "_")) and not name.endswith(_ABOUT):
                 found.setdefault(kind, []).append(os.path.join(root, name))
     if format_:
         found = {format_: found.get(format_, [])}

@@ -20,6 +20,7 @@ from sftrecipe_models.prices import known_price
 
 if TYPE_CHECKING:
     import aiohttp
+    from yarl import URL
 
 __all__ = ["OpenAI"]
 
@@ -92,13 +93,15 @@ class OpenAITransport:
     """A pool of connections to one server."""
 
     adaptive = True
+    completes = True
 
     def __init__(self, provider: OpenAI) -> None:
         from yarl import URL
 
         self.concurrency = provider.concurrency
         self._model = provider.model
-        self._url = URL(f"{provider.base_url.rstrip('/')}/chat/completions")
+        base = provider.base_url.rstrip("/")
+        self._url, self._raw_url = URL(f"{base}/chat/completions"), URL(f"{base}/completions")
         self._proxy = _proxy(provider.base_url)
         self._secrets = [s for s in (provider.api_key, self._proxy) if s and len(s) >= SHORTEST_SECRET]
         self._hidden = [secret.encode() for secret in self._secrets]
@@ -117,7 +120,8 @@ class OpenAITransport:
         """One POST. Raises Failure."""
         while True:
             dialect = self._dialect
-            status, data, content_type, retry_after = await self._post(wire.body(self._model, request, dialect))
+            url = self._url if request.prompt is None else self._raw_url
+            status, data, content_type, retry_after = await self._post(url, wire.body(self._model, request, dialect))
             if status == 200:
                 return wire.read(data, content_type, "".join(str(m.get("content")) for m in request.messages))
             other = wire.adapt(dialect, status, data)
@@ -132,11 +136,11 @@ class OpenAITransport:
             self._dialect = other
         return True
 
-    async def _post(self, body: bytes) -> tuple[int, bytes, str, str | None]:
+    async def _post(self, url: URL, body: bytes) -> tuple[int, bytes, str, str | None]:
         import aiohttp
 
         try:
-            async with self._pool().post(self._url, data=body, allow_redirects=False, proxy=self._proxy) as response:
+            async with self._pool().post(url, data=body, allow_redirects=False, proxy=self._proxy) as response:
                 data = await response.read()
                 headers = response.headers
                 return response.status, self._scrub(data), headers.get("Content-Type", ""), headers.get("Retry-After")

@@ -30,6 +30,7 @@ from typing import Any, Literal
 from sftrecipe import File, Param, Provider, StepError
 from sftrecipe.models import Fatal, Reply, Request
 from sftrecipe.models.keys import canonical, estimate_tokens, preview
+from sftrecipe.models.transport import RAW
 
 __all__ = ["Script", "ScriptTransport"]
 
@@ -94,6 +95,7 @@ class ScriptTransport:
 
     concurrency = 64
     adaptive = False
+    completes = True
 
     def __init__(self, replies: list[_Line], scores: list[_Line], default: str | None, behaviour: str | None) -> None:
         self._matching = [line for line in replies if not line.in_order]
@@ -156,7 +158,7 @@ def _lines(given: Any) -> list[Any]:
 def _find(
     lines: Sequence[_Line], messages: Sequence[Mapping[str, Any]], last_role: str | None = "user"
 ) -> _Line | None:
-    texts = [str(m.get("content") or "") for m in messages if last_role is None or m.get("role") == last_role]
+    texts = [str(m.get("content") or "") for m in messages if last_role is None or m.get("role") in (last_role, RAW)]
     last = texts[-1] if texts else ""
     everything = "\n".join(str(m.get("content") or "") for m in messages)
     return next((line for line in lines if line.fits(last, everything)), None)
@@ -177,7 +179,9 @@ def _reply(text: str, request: Request, **more: Any) -> Reply:
 
 
 def _behave(behaviour: str, request: Request) -> Reply:
-    texts = [m["content"] for m in request.messages if m.get("role") == "user" and isinstance(m.get("content"), str)]
+    texts = [
+        m["content"] for m in request.messages if m.get("role") in ("user", RAW) and isinstance(m.get("content"), str)
+    ]
     last = texts[-1] if texts else ""
     digest = hashlib.sha256(canonical([request.messages, request.sample])).digest()
     if behaviour == "score":

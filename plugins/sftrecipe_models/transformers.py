@@ -86,6 +86,7 @@ class LocalTransport:
     """The loaded model, and the queue of those who wait for it."""
 
     adaptive = False
+    completes = True
 
     def __init__(self, loaded: _Loaded, batch: int, max_tokens: int) -> None:
         self._loaded, self._batch, self._max_tokens = loaded, batch, max_tokens
@@ -230,6 +231,8 @@ def _finish(job: _Job, new: list[int], ends: Sequence[int], tokenizer: Any) -> R
 
 def _prompt_ids(tokenizer: Any, request: Request) -> list[int]:
     """The model's own template; a model without one gets `role: text` lines."""
+    if request.prompt is not None:
+        return list(tokenizer(request.prompt, add_special_tokens=False)["input_ids"])
     if tokenizer.chat_template:
         text = tokenizer.apply_chat_template(request.messages, tokenize=False, add_generation_prompt=True)
         return list(tokenizer(text, add_special_tokens=False)["input_ids"])

@@ -26,6 +26,7 @@ OVERFLOW = re.compile(
     r"context.?(length|window|size)|maximum (model |sequence |prompt )?length|too many tokens|prompt is too long",
     re.I,
 )
+TOO_LARGE = re.compile(r"request (is )?too large", re.I)
 FILTERED = re.compile(r"content.?(filter|policy|management)|safety system|moderation", re.I)
 MODEL = re.compile(
     r"\bmodel\b[^.]{0,80}(not found|not exist|not available|not supported by this)|(no such|unknown|invalid) model\b",
@@ -48,7 +49,8 @@ def body(model: str, request: Request, dialect: Dialect) -> bytes:
     """The JSON body of one request."""
     sampling = dict(request.sampling)
     schema, logprobs = sampling.pop("schema", None), sampling.pop("logprobs", None)
-    out: dict[str, Any] = {"model": model, "messages": request.messages}
+    asked = {"messages": request.messages} if request.prompt is None else {"prompt": request.prompt}
+    out: dict[str, Any] = {"model": model, **asked}
     if sampling.get("max_tokens") is not None:
         out[dialect.limit] = sampling.pop("max_tokens")
     if sampling.get("seed") is not None:
@@ -129,7 +131,7 @@ def _inner_status(error: Any) -> int:
 
 
 def _reply(choice: Mapping[str, Any], usage: Mapping[str, Any], prompt: str) -> Reply:
-    message = choice["message"]
+    message = choice["message"] if "message" in choice else {"content": choice["text"]}  # /completions says `text`
     text = message.get("content") or ""
     if isinstance(text, list):  # some servers send content parts
         text = "".join(part.get("text", "") for part in text)
@@ -168,6 +170,8 @@ def failure(status: int, data: bytes, retry_after: str | None) -> Failure:
         return Fatal(
             "no_credit", f"the account has no credit left ({told})", "answers so far are kept; top up and run again"
         )
+    if status == 429 and TOO_LARGE.search(message):  # more tokens than a minute allows: no waiting helps
+        return Unusable("too_large", f"the request alone is above the rate limit ({told})")
     if status in (429, 503, 529):
         return Refused("overloaded", told, _seconds(retry_after))
     if status == 413 or code == "context_length_exceeded" or (status < 500 and OVERFLOW.search(message)):

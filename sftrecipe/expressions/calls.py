@@ -48,6 +48,7 @@ class _Checker(Protocol):
     known: Mapping[str, str]
     functions: Mapping[str, Function]
     used: dict[str, int]
+    rows: bool
 
     def node(self, node: Node) -> Typed: ...
 
@@ -89,7 +90,12 @@ def _function(checker: _Checker, node: Call) -> Function:
         if node.name in checker.known:
             advice = f"`{node.name}` is a column: write it without brackets"
         refuse("R521", f"there is no function `{node.name}`", name, advice)
-    return checker.functions[node.name]
+    function = checker.functions[node.name]
+    if function.evaluate is None and not checker.rows:
+        refuse(
+            "R532", f"`{function.name}` works on rows, and there are none here", name, "compare counts and parameters"
+        )
+    return function
 
 
 def _arguments(checker: _Checker, node: Call, function: Function) -> list[Typed]:

@@ -74,6 +74,7 @@ def check(
     want: str | None = None,
     params: Mapping[str, Any] | None = None,
     functions: Mapping[str, Function] | None = None,
+    rows: bool = True,
 ) -> Checked:
     """Types an expression against the columns that are there (name -> type as a word).
 
@@ -81,12 +82,13 @@ def check(
         want: `bool`, `number` or `text`, if it must be one.
         params: what `params.x` stands for; scalars, lists, or mappings to look into.
         functions: the functions there are, by default the built-in ones.
+        rows: False where there are no rows (`when:`, `expect:`): functions that need them are refused.
 
     Raises:
         ExpressionError: R501 to R532, at the first thing that is wrong.
     """
     tree = parse(expression) if isinstance(expression, str) else expression
-    checker = Checker(columns, params or {}, _known(functions))
+    checker = Checker(columns, params or {}, _known(functions), rows)
     typed = checker.node(tree.root)
     _whole(typed, want)
     result = {"counts": INT, "null": ANY}.get(typed.type.kind, typed.type)
@@ -124,9 +126,9 @@ class Checker:
     """Walks the tree once. `columns` and `used` (functions) fill on the way."""
 
     def __init__(
-        self, columns: Mapping[str, str], params: Mapping[str, Any], functions: Mapping[str, Function]
+        self, columns: Mapping[str, str], params: Mapping[str, Any], functions: Mapping[str, Function], rows: bool
     ) -> None:
-        self.known, self.params, self.functions = columns, params, functions
+        self.known, self.params, self.functions, self.rows = columns, params, functions, rows
         self.columns: dict[str, None] = {}
         self.used: dict[str, int] = {}
 

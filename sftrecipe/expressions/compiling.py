@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from sftrecipe.expressions.checking import check
 from sftrecipe.expressions.evaluating import converted, fold
 from sftrecipe.expressions.language import MAX_INTEGER, Function
+from sftrecipe.expressions.numeric import divided
 from sftrecipe.expressions.textual import python_is_in
 from sftrecipe.expressions.tree import Tree
 from sftrecipe.expressions.typed import ANY, BOOL, FIELDS, FLOAT, INT, NULL, TEXT, Typed, item_of
@@ -189,8 +190,10 @@ def _arithmetic(typed: Typed, inside: bool) -> pl.Expr:
     left, right = typed.parts
     want, op = typed.item, _ARITHMETIC[typed.value]
     if typed.value == "%":
-        return _modulo(_as(left, want, inside), _as(right, want, inside), want)
+        return _modulo(_as(left, want, inside), right, want, inside)
     about = op(_as(left, FLOAT, inside), _as(right, FLOAT, inside))
+    if typed.value == "/" and right.constant:
+        about = _by_constant(_as(left, FLOAT, inside), right)
     exact = about if want == FLOAT else op(_as(left, want, inside), _as(right, want, inside))
     return _guarded(exact, about, want)
 
@@ -204,12 +207,21 @@ def _guarded(exact: pl.Expr, about: pl.Expr, want: Type) -> pl.Expr:
     return pl.when(about.abs() <= MAX_INTEGER).then(exact)
 
 
-def _modulo(left: pl.Expr, right: pl.Expr, want: Type) -> pl.Expr:
+def _modulo(left: pl.Expr, divisor: Typed, want: Type, inside: bool) -> pl.Expr:
     import polars as pl
 
+    right = _as(divisor, want, inside)
     if want == INT:
         return pl.when(right != 0).then(left % right)
-    return _finite(left - (left / right).floor() * right)
+    quotient = _by_constant(left, divisor) if divisor.constant else left / right
+    return _finite(left - quotient.floor() * right)
+
+
+def _by_constant(left: pl.Expr, right: Typed) -> pl.Expr:
+    import polars as pl
+
+    value = converted(right.value, FLOAT)
+    return pl.lit(None, dtype=pl.Float64) if value is None else divided(left, value)
 
 
 def _finite(made: pl.Expr) -> pl.Expr:

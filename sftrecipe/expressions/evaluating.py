@@ -16,7 +16,7 @@ from sftrecipe.expressions.checking import check
 from sftrecipe.expressions.language import MAX_INTEGER, Counts, Function
 from sftrecipe.expressions.textual import python_is_in
 from sftrecipe.expressions.tree import Tree
-from sftrecipe.expressions.typed import ANY, BOOL, FLOAT, INT, TEXT, Typed, item_of, refuse, type_of
+from sftrecipe.expressions.typed import ANY, BOOL, FLOAT, INT, TEXT, Typed, item_of, type_of
 from sftrecipe.types import Type
 
 __all__ = ["converted", "evaluate", "fold"]
@@ -45,7 +45,7 @@ def evaluate(
     values = {name: value for name, value in names.items() if name != "params"}
     types = {name: "any" if value is None else str(type_of(value)) for name, value in values.items()}
     checked = check(
-        expression, {**types, **(columns or {})}, want=want, params=names.get("params"), functions=functions
+        expression, {**types, **(columns or {})}, want=want, params=names.get("params"), functions=functions, rows=False
     )
     result = _Run(values).value(checked.typed)
     wanted = {"bool": BOOL, "number": FLOAT, "text": TEXT}
@@ -181,9 +181,7 @@ class _Run:
     def _call(self, typed: Typed, item: Any) -> Any:
         function: Function = typed.value
         if function.evaluate is None:
-            refuse(
-                "R532", f"`{function.name}` works on rows only", typed.node, "it cannot be used in `when:` or `expect:`"
-            )
+            raise TypeError(f"`{function.name}` cannot be evaluated")  # `check` refuses it, `fold` passes it by
         given = [self.value(p, item) for p in typed.parts]
         if None in given and not function.nulls:
             return None

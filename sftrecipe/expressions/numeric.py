@@ -16,10 +16,39 @@ if TYPE_CHECKING:
     import polars as pl
 
 __all__ = [
-    "abs", "abs_type", "all", "any", "check_end", "check_extreme", "check_log", "check_round", "end", "extreme",
-    "extreme_type", "first", "items", "last", "log", "mean", "python_abs", "python_extreme", "python_item",
-    "python_log", "python_mean", "python_round", "python_sqrt", "python_sum", "round", "round_type", "sqrt", "sum", "sum_type",
-]  # fmt: skip
+    "abs",
+    "abs_type",
+    "all",
+    "any",
+    "check_end",
+    "check_extreme",
+    "check_log",
+    "check_round",
+    "divided",
+    "end",
+    "extreme",
+    "extreme_type",
+    "first",
+    "items",
+    "last",
+    "log",
+    "mean",
+    "python_abs",
+    "python_extreme",
+    "python_item",
+    "python_log",
+    "python_mean",
+    "python_round",
+    "python_sqrt",
+    "python_sum",
+    "round",
+    "round_type",
+    "sqrt",
+    "sum",
+    "sum_type",
+]
+
+_WHOLE = 2.0**53
 
 
 def items(compute: Callable[..., Any]) -> Callable[..., Any]:
@@ -155,8 +184,9 @@ def round(types: Sequence[Type], x: pl.Expr, digits: int | None) -> pl.Expr:
     if digits is None:
         whole = x.round(0, mode="half_to_even")
         return pl.when(whole.abs() <= MAX_INTEGER).then(whole)
-    scale = 10.0**digits
-    return (x * scale).round(0, mode="half_to_even") / scale
+    scaled = x * 10.0**digits
+    # from 2^53 on a float has nothing left to round; scaling it there and back would only change it
+    return pl.when(scaled.abs() < _WHOLE).then(divided(scaled.round(0, mode="half_to_even"), 10.0**digits)).otherwise(x)
 
 
 def check_round(types: Sequence[Type], constants: Sequence[Any]) -> str:
@@ -172,8 +202,9 @@ def python_round(x: float | None, digits: int | None) -> float | None:
     if digits is None:
         return builtins.round(x) if -MAX_INTEGER <= x <= MAX_INTEGER else None
     scaled = x * 10.0**digits
-    # beyond 2^53 a float is whole already, and infinity cannot be rounded
-    return (float(builtins.round(scaled)) if -(2.0**53) < scaled < 2.0**53 else scaled) / 10.0**digits
+    if not -_WHOLE < scaled < _WHOLE:
+        return x
+    return builtins.round(scaled) / 10.0**digits
 
 
 def abs_type(types: Sequence[Type]) -> Type:
@@ -200,7 +231,7 @@ def log(types: Sequence[Type], x: pl.Expr, base: float | None) -> pl.Expr:
 
     value = x.cast(pl.Float64)
     made = pl.when(value > 0).then(value).log()
-    return made if base is None else made / math.log(base)
+    return made if base is None else divided(made, math.log(base))
 
 
 def check_log(types: Sequence[Type], constants: Sequence[Any]) -> str:
@@ -214,6 +245,13 @@ def python_log(x: float | None, base: float | None) -> float | None:
     if x is None or x <= 0:
         return None
     return math.log(x) if base is None else math.log(x) / math.log(base)
+
+
+def divided(x: pl.Expr, by: float) -> pl.Expr:
+    """`x / by`, exactly. Polars multiplies by 1 / by instead, but not where it sees one row: the last bit would then
+    depend on where batches end. Divided by a column, nothing is rewritten.
+    """
+    return x / (x * 0 + by)
 
 
 def sqrt(x: pl.Expr) -> pl.Expr:

@@ -15,11 +15,34 @@ if TYPE_CHECKING:
     import polars as pl
 
 __all__ = [
-    "any_of", "bucket", "chars", "check_bucket", "check_count", "check_needles", "check_pattern", "coalesce",
-    "contains", "count", "endswith", "is_null", "len", "lower", "matches", "python_coalesce", "python_count",
-    "python_is_in", "python_matches", "python_words", "role", "same_type", "startswith", "strip", "turns", "upper",
+    "any_of",
+    "bucket",
+    "chars",
+    "check_bucket",
+    "check_count",
+    "check_needles",
+    "check_pattern",
+    "coalesce",
+    "contains",
+    "count",
+    "endswith",
+    "is_null",
+    "len",
+    "lower",
+    "matches",
+    "python_coalesce",
+    "python_count",
+    "python_is_in",
+    "python_matches",
+    "python_words",
+    "role",
+    "same_type",
+    "startswith",
+    "strip",
+    "turns",
+    "upper",
     "words",
-]  # fmt: skip
+]
 
 MAX_PATTERN = 500
 

@@ -5,14 +5,15 @@ may still be answered (a slow model is no dead one), so the breaker waits for it
 refuses connections is given up sooner: the address is more likely wrong than the server busy.
 
 An outage is when eight different requests fail with no success between: then the server is at fault, not the requests,
-and no attempt is spent. So an outage loses no row, while a request that always fails costs its own row only.
+and no attempt is spent. So an outage loses no row, while a request that always fails costs its own row only; one that is
+refused for ever, at the latest when all others are done and two minutes have passed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from sftrecipe.models.failures import Failure, Fatal, Unreachable
+from sftrecipe.models.failures import Failure, Fatal, Refused, Unreachable
 
 __all__ = ["Breaker"]
 
@@ -70,6 +71,11 @@ class Breaker:
     def outage(self) -> bool:
         """Whether the server, not the single request, seems at fault."""
         return len(self._failing) >= OUTAGE
+
+    @property
+    def blames_requests(self) -> bool:
+        """Whether the server answers others, and only refuses few: then these are at fault."""
+        return self._succeeded and not self.outage and isinstance(self._last, Refused)
 
     def check(self) -> None:
         """Raises Fatal when the server has been failing for too long."""

@@ -35,6 +35,8 @@ __all__ = ["Counts", "Course", "Delivery", "Keep", "Line", "Policy"]
 log = logging.getLogger("sftrecipe.models")
 LONGEST_REST = 20.0
 LONGEST_REST_IN_PLACE = 5.0
+BLAMED_FROM = 5
+"""Refusals that make it the request's own fault, where only few are refused and no other is left to be answered."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Course:
     asked: bytes
     attempts: int = 0
     tries: int = 0
+    refusals: int = 0
 
 
 Keep = Callable[[Course, Reply, Spent, float], Awaitable[None]]
@@ -128,9 +131,9 @@ class Delivery:
             StepError: no request will be answered. BudgetReached: nothing more may be spent.
         """
         while True:
-            self._go_on()
-            async with self._place(line, course.request) as place:
-                self._go_on()
+            self._go_on(course)
+            async with self._place(line, course) as place:
+                self._go_on(course)
                 try:
                     return await self._send(line, course, place)
                 except Refused as failure:
@@ -142,7 +145,7 @@ class Delivery:
                     raise
                 except Fatal as failure:
                     raise self.end(failure) from None
-            await self._rest(rest)
+            await self._rest(course, rest)
 
     def end(self, failure: Fatal) -> StepError:
         """The error that ends the run, now and for every later request."""
@@ -151,8 +154,9 @@ class Delivery:
         return self._ended
 
     @asynccontextmanager
-    async def _place(self, line: Line, request: Request) -> AsyncIterator[_Place]:
+    async def _place(self, line: Line, course: Course) -> AsyncIterator[_Place]:
         """A place in the limit, with a reserve of the budget, at a time that the rates allow."""
+        request = course.request
         tokens_in = sum(estimate_tokens(m["content"]) for m in request.messages if isinstance(m.get("content"), str))
         place = _Place(self._budget.worst(tokens_in, request.sampling.get("max_tokens")))
         await self._budget.reserve(place.need)
@@ -160,7 +164,7 @@ class Delivery:
             await line.limit.acquire()
             try:
                 if wait := max(self._requests.book(1), self._tokens.book(place.need["tokens"])):
-                    await self._rest(wait)
+                    await self._rest(course, wait)
                 yield place
             finally:
                 line.limit.release()
@@ -199,6 +203,7 @@ class Delivery:
     async def _after_refusal(self, course: Course, failure: Refused) -> float:
         """Rests in its place; returns how much longer to wait without one."""
         course.tries += 1
+        course.refusals += 1
         self.counts.refused += 1
         self._breaker.failed(course.key, failure)
         if failure.retry_after is not None:
@@ -206,7 +211,7 @@ class Delivery:
         else:
             wait = min(LONGEST_REST, 0.2 * 2.0 ** min(course.tries, 10)) * self._jitter.uniform(0.5, 1)
         here = min(wait, self._usual, LONGEST_REST_IN_PLACE)
-        await self._rest(here)
+        await self._rest(course, here)
         return wait - here
 
     def _after_break(self, course: Course, failure: Unreachable | Broken) -> float:
@@ -230,17 +235,22 @@ class Delivery:
             help = "look at the step's sampling parameters and at the model's name"
             raise self.end(Fatal("every_request_refused", message, help)) from None
 
-    async def _rest(self, seconds: float) -> None:
+    async def _rest(self, course: Course, seconds: float) -> None:
         """Sleeps, in short stretches, so that the end of the run is noticed."""
         until = self._clock.now() + seconds
         while (left := until - self._clock.now()) > 0:
             await self._clock.sleep(min(left, 1.0))
-            self._go_on()
+            self._go_on(course)
 
-    def _go_on(self) -> None:
+    def _go_on(self, course: Course) -> None:
+        """Raises what has ended the run meanwhile, or this request."""
         if self._ended is not None:
             raise self._ended
         try:
             self._breaker.check()
         except Fatal as failure:
-            raise self.end(failure) from None
+            if not self._breaker.blames_requests:
+                raise self.end(failure) from None
+            if course.refusals >= BLAMED_FROM:
+                message = f"refused {course.refusals} times, while all others were answered ({failure.message})"
+                raise Broken("overloaded", message) from None

@@ -79,7 +79,7 @@ def request_key(asked: bytes) -> bytes:
 
 def preview(messages: Sequence[Mapping[str, Any]], width: int = 60) -> str:
     """The start of the last user text, on one line, for error messages."""
-    texts = [m["content"] for m in messages if m.get("role") == "user" and isinstance(m.get("content"), str)]
+    texts = [m["content"] for m in messages if m.get("role") in ("user", "raw") and isinstance(m.get("content"), str)]
     line = " ".join(texts[-1].split()) if texts else ""
     return line if len(line) <= width else line[: width - 3] + "..."
 

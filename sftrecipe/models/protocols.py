@@ -41,6 +41,8 @@ class Chat(Protocol):
     async def chat(self, messages: Sequence[Mapping[str, Any]], *, n: int = 1, **sampling: Any) -> list[Reply]:
         """`n` answers to one conversation, in the order of their sample numbers.
 
+        `first` is the number of the first sample: who has drawn 4 and wants 4 more asks for `n=4, first=4`.
+
         Sampling: temperature, top_p, max_tokens, stop, seed (sample k gets seed + k), logprobs (how many alternatives a
         token), schema (a JSON Schema: `Reply.parsed` is the value), and whatever else the server takes. `complete=True`
         makes an answer that was cut at max_tokens fail the row as `truncated`.
@@ -49,6 +51,14 @@ class Chat(Protocol):
             RowError: this request cannot be answered (`context_overflow`, `content_filter`, `invalid_json`,
                 `server_error`, ...).
             StepError: no request can be answered. BudgetReached: the model's budget is used up.
+        """
+        ...
+
+    async def complete(self, prompt: str, *, n: int = 1, **sampling: Any) -> list[Reply]:
+        """`n` continuations of a raw text: no chat template is put around it. Otherwise like `chat`.
+
+        Raises:
+            StepError: the provider has no such request.
         """
         ...
 

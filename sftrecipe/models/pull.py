@@ -9,6 +9,7 @@ is begun, what was done before is handed over, rows in flight are cancelled, and
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable
@@ -25,6 +26,7 @@ IN_FLIGHT = 1024
 """Rows begun and not yet handed over, where nobody says otherwise: enough to keep 256 requests in flight."""
 
 GENTLE = (BudgetReached, Pending)
+PYTHONS_OWN = signal.default_int_handler
 Farewell = Callable[[], Awaitable[None]]
 _FAREWELLS: WeakKeyDictionary[asyncio.AbstractEventLoop, list[Farewell]] = WeakKeyDictionary()
 
@@ -148,7 +150,7 @@ def stream_rows(
     loop = asyncio.new_event_loop()
     run = Pull(rows, work, in_flight)
     try:
-        while items := loop.run_until_complete(run.ready()):
+        while items := _interruptible(loop, run):
             yield from items
     finally:
         _wind_up(loop, run)
@@ -160,6 +162,31 @@ def run_rows(
     """The outcome (result or RowError) of each row, in the order of the rows."""
     with closing(stream_rows(rows, work, in_flight)) as done:
         return [outcome for _, outcome in sorted(done, key=lambda item: item[0])]
+
+
+def _interruptible(loop: asyncio.AbstractEventLoop, run: Pull) -> list[Item]:
+    """`run.ready()`, cancelled by Ctrl-C (raised where it strikes, KeyboardInterrupt might hit a task of the client)."""
+    ready = loop.create_task(run.ready())
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is not PYTHONS_OWN:
+        return loop.run_until_complete(ready)  # somebody else answers for signals
+    struck: list[int] = []
+
+    def strike(number: int, _: object) -> None:
+        struck.append(number)
+        loop.call_soon_threadsafe(ready.cancel)
+
+    items: list[Item] = []
+    signal.signal(signal.SIGINT, strike)
+    try:
+        items = loop.run_until_complete(ready)
+    except asyncio.CancelledError:
+        if not struck:
+            raise
+    finally:
+        signal.signal(signal.SIGINT, PYTHONS_OWN)
+    if struck:
+        raise KeyboardInterrupt
+    return items
 
 
 def _wind_up(loop: asyncio.AbstractEventLoop, run: Pull) -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from sftrecipe.errors import RowError, UsageError
+from sftrecipe.errors import RowError, StepError, UsageError
 from sftrecipe.models import structured
 from sftrecipe.models.budget import Budget, Price
 from sftrecipe.models.cache import Answer, Cache, DeadLetter, Spent
@@ -25,7 +25,7 @@ from sftrecipe.models.limits import AdaptiveLimit
 from sftrecipe.models.protocols import Reply
 from sftrecipe.models.provider import Provider
 from sftrecipe.models.pull import on_loop_end
-from sftrecipe.models.transport import CLOCK, Clock, Request, Transport
+from sftrecipe.models.transport import CLOCK, RAW, Clock, Request, Transport
 
 __all__ = ["MODES", "ChatSession", "Mode", "Policy"]
 
@@ -99,17 +99,38 @@ class ChatSession:
 
     async def chat(self, messages: Sequence[Mapping[str, Any]], *, n: int = 1, **sampling: Any) -> list[Reply]:
         """See `sftrecipe.Chat`."""
-        complete = bool(sampling.pop("complete", False))
+        complete, first = bool(sampling.pop("complete", False)), int(sampling.pop("first", 0))
         asked, clean = {k: v for k, v in sampling.items() if v is not None}, clean_messages(messages)
         if n == 1:
-            replies = [await self._sample(clean, asked, 0)]
+            replies = [await self._sample(clean, asked, first)]
         else:
-            replies = await self._samples(clean, asked, n)
+            replies = await self._samples(clean, asked, range(first, first + n))
         if complete and any(reply.finish_reason == "length" for reply in replies):
             raise RowError(
                 "truncated", f"the answer was cut at max_tokens ({asked.get('max_tokens', 'set by the server')})"
             )
         return replies
+
+    async def reward(self, messages: Sequence[Mapping[str, Any]]) -> float:
+        """See `sftrecipe.Reward`, for providers that serve both. Raises StepError for others."""
+        self._on_loop()
+        score: Callable[[Sequence[Mapping[str, Any]]], Awaitable[float]] | None = getattr(
+            self._transport, "reward", None
+        )
+        if score is None:
+            raise StepError(
+                f"model `{self.name}` gives no rewards", code="R629", help="name a model that serves Reward"
+            )
+        return await score(messages)
+
+    async def complete(self, prompt: str, *, n: int = 1, **sampling: Any) -> list[Reply]:
+        """See `sftrecipe.Chat`."""
+        if not getattr(self._on_loop().line.transport, "completes", False):
+            message = f"model `{self.name}` ({self.provider.name}) cannot go on from a raw text"
+            raise StepError(
+                message, code="R631", help="use a server with /completions (vLLM, llama.cpp) or `transformers`"
+            )
+        return await self.chat([{"role": RAW, "content": prompt}], n=n, **sampling)
 
     def usage(self) -> dict[str, Any]:
         """What this run has asked so far, JSON-able.
@@ -154,9 +175,11 @@ class ChatSession:
         if self._cache is not None:
             self._cache.close()
 
-    async def _samples(self, messages: list[dict[str, Any]], sampling: dict[str, Any], n: int) -> list[Reply]:
+    async def _samples(
+        self, messages: list[dict[str, Any]], sampling: dict[str, Any], samples: Iterable[int]
+    ) -> list[Reply]:
         # all are awaited even if one fails: the others are paid for and shall be recorded
-        got = await asyncio.gather(*(self._sample(messages, sampling, k) for k in range(n)), return_exceptions=True)
+        got = await asyncio.gather(*(self._sample(messages, sampling, k) for k in samples), return_exceptions=True)
         errors = [g for g in got if isinstance(g, BaseException)]
         if errors:
             raise min(errors, key=lambda error: isinstance(error, RowError))
@@ -240,7 +263,8 @@ class ChatSession:
         asked = self._redacted(course.asked.decode("ascii"))
         answer = Answer(course.key, self._label, asked, _stored(reply), reply.tokens_in, reply.tokens_out, seconds)
         await self._cache.put(answer, (self._scope, spent))
-        self._fresh.add(course.key)
+        if self.mode == "refresh":
+            self._fresh.add(course.key)
 
     async def _fail(self, course: Course, failure: Failure) -> RowError:
         """Notes a request that has no answer, as a dead letter and in the figures; returns the error of its row."""

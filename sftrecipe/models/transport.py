@@ -20,7 +20,10 @@ from typing import Any, Protocol
 
 from sftrecipe.models.protocols import Reply
 
-__all__ = ["CLOCK", "Clock", "Request", "Transport"]
+__all__ = ["CLOCK", "RAW", "Clock", "Request", "Transport"]
+
+RAW = "raw"
+"""The role of the one message of a request that goes on from a raw text, without a chat template."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,11 @@ class Request:
     sampling: Mapping[str, Any] = field(default_factory=dict)
     sample: int = 0
 
+    @property
+    def prompt(self) -> str | None:
+        """The raw text to go on from, where this is no conversation (`ChatSession.complete`)."""
+        return str(self.messages[0]["content"]) if self.messages and self.messages[0]["role"] == RAW else None
+
 
 class Transport(Protocol):
     """One open connection to a model.
@@ -41,6 +49,7 @@ class Transport(Protocol):
     Attributes:
         concurrency: requests in flight at most.
         adaptive: whether the limit should search its way up (servers), or be `concurrency` at once (local models).
+        completes: may be set to True: it takes requests with a raw `prompt` too.
     """
 
     concurrency: int

@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
-from sftrecipe.errors import Problems
+from sftrecipe.errors import Problems, did_you_mean
 from sftrecipe.expressions import ExpressionError, Function, check
 from sftrecipe.plan.flow import Flows
-from sftrecipe.plan.graph import Plan, check_graph
+from sftrecipe.plan.cases import check_tests
+from sftrecipe.plan.graph import Plan, check_graph, check_idle
 from sftrecipe.plan.node import Node
 from sftrecipe.plan.resolve import Resolver
 from sftrecipe.recipe import Recipe
@@ -49,22 +50,26 @@ def check_recipe(recipe: Recipe, registry: Registry, problems: Problems) -> Plan
     resolver.models()
     flows = Flows(functions_of(registry), problems)
     plan = Plan(recipe, providers=resolver.providers)
-    broken: set[str] = set()
+    broken = set(recipe.broken)
     for step in recipe.steps:
         node = resolver.node(step)
         if node is None:
             broken.add(step.id)
             continue
         plan.nodes[step.id] = node
-        if any(r.step in broken for r in [*step.inputs, *step.ports.values()]):
-            broken.add(step.id)  # what a broken step would have given is not known: do not guess at columns
-            continue
-        flows.visit(node)
-        node.formatted = _formatted(plan, node)
         _expectations(node, problems)
         _artefacts(plan, node, problems)
-    if not broken:
-        check_graph(plan, problems)
+        if step.id in broken or any(r.step in broken for r in [*step.inputs, *step.ports.values()]):
+            broken.add(step.id)  # what a broken step would have given is not known: do not guess at columns
+            continue
+        if not flows.visit(node):
+            broken.add(step.id)
+        node.formatted = _formatted(plan, node)
+    check_graph(plan, problems)
+    check_tests(recipe, plan, problems)
+    if not problems.errors:
+        problems += recipe.hints
+        check_idle(plan, problems)
     if plan.is_part() and any(n.verb == "write" for n in plan.nodes.values()):
         first = next(n for n in plan.nodes.values() if any(not r.step for r in n.inputs))
         problems.error("R109", "there is no step above to read", first.place.span(), help="begin with a `load`")
@@ -89,8 +94,12 @@ def _expectations(node: Node, problems: Problems) -> None:
         try:
             check(plain, names, want="bool", params=node.step.constants, functions={})
         except ExpressionError as error:
-            here = place.at(at) if len(node.step.expect) > 1 else place
-            problems.error("R121", f"`expect`: {error}", here.span(), help=error.help or f"it speaks of {', '.join(COUNTS)}")
+            here = place.at(at) if isinstance(place.written(), list) else place
+            wrong = plain[error.start : error.end]
+            help = did_you_mean(wrong, COUNTS) or f"it speaks of {', '.join(COUNTS)}" if error.code == "R520" else error.help
+            start = text.find(wrong) if error.code == "R520" else error.start
+            message = f"`expect:` knows no `{wrong}`" if error.code == "R520" else f"`expect:`: {error.message}"
+            problems.error("R121", message, here.inside(start, start + len(wrong)), help=help)
 
 
 def _artefacts(plan: Plan, node: Node, problems: Problems) -> None:
@@ -105,7 +114,7 @@ def _requires(recipe: Recipe, problems: Problems) -> None:
         match = re.fullmatch(r"\s*([A-Za-z0-9._-]+)\s*(?:(>=|==)\s*([0-9][0-9a-zA-Z.]*))?\s*", text)
         span = recipe.place.at("requires", at).span()
         if match is None:
-            problems.error("R133", f"`{text}` is no requirement", span, help="`package`, `package>=1.2` or `package==1.2`")
+            problems.error("R101", f"`{text}` is no requirement", span, help="`package`, `package>=1.2` or `package==1.2`")
             continue
         name, relation, wanted = match.groups()
         try:

@@ -11,10 +11,13 @@ from collections.abc import Iterable, Mapping
 from sftrecipe import params as declared
 from sftrecipe.errors import Problems, Span, did_you_mean
 from sftrecipe.expressions import ExpressionError, Function, check, template_columns
+from sftrecipe.operators import nested_columns
 from sftrecipe.plan.node import Column, Columns, Node
 from sftrecipe.recipe import Place, Ref
+from sftrecipe.recipe.model import is_unresolved
 from sftrecipe.rows import DERIVED, FIXED
 from sftrecipe.types import parse_type
+from sftrecipe.yamlsource import cut_by_comment
 
 __all__ = ["QUARANTINE", "Flows"]
 
@@ -27,26 +30,37 @@ class Flows:
 
     def __init__(self, functions: Mapping[str, Function], problems: Problems) -> None:
         self.functions, self.problems = functions, problems
+        self.told: set[str] = set()  # names that were found wrong in the node at hand; "" for an expression as a whole
         self.before: dict[str, Columns] = {}
         self.after: dict[str, Columns] = {}
 
-    def visit(self, node: Node) -> None:
-        """Sets columns_in, columns_out and port_columns of a node whose inputs were visited before."""
+    def visit(self, node: Node) -> bool:
+        """Sets columns_in, columns_out and port_columns of a node whose inputs were visited before.
+
+        False if what it hands on is not known, since something in it is wrong.
+        """
+        self.told.clear()
         node.columns_in = self._merged(node)
         node.port_columns = {name: self._of(ref) for name, ref in node.step.ports.items()}
         words = {n: str(c.type) for n, c in node.columns_in.items()}
         self._expressions(node, words)
         self._column_parameters(node)
+        self._nested(node, words)
+        known = not (self.told and node.verb == "tag")  # a tag's types follow from its expressions
         try:
             node.flow = node.operator.flow(words)
         except (ExpressionError, ValueError, KeyError) as error:
-            self.problems.error("R406", f"`{node.entry.full}`: {error}", node.step.params_place.key())
+            known = False
+            if not self.told:
+                text = error.message if isinstance(error, ExpressionError) else str(error)
+                self.problems.error("R406", f"`{node.entry.full}`: {text}", node.step.params_place.key())
             node.columns_out = dict(node.columns_in)
         else:
             for name in node.flow.reads:
                 self._readable(name, node.columns_in, node.step.params_place.key(), node)
             node.columns_out = self._written(node)
         self.before[node.id], self.after[node.id] = node.columns_in, node.columns_out
+        return known
 
     def _of(self, ref: Ref) -> Columns:
         if not ref.step:  # a part of another recipe: what comes in is not known here
@@ -70,11 +84,7 @@ class Flows:
     def _expressions(self, node: Node, words: Mapping[str, str]) -> None:
         """Checks every expression parameter, template and `where`, at the place where it stands."""
         if node.step.where is not None:
-            place = node.place.at("where")
-            if "${" in node.step.where:
-                self.problems.error("R120", "inside expressions write `params.x`, not `${params.x}`", place.span())
-            else:
-                node.where_columns = tuple(self._expression(node, node.step.where, place, words, "bool"))
+            node.where_columns = tuple(self._expression(node, node.step.where, node.place.at("where"), words, "bool"))
         cls = type(node.operator)
         for spec in declared.specs(cls).values():
             if spec.kind not in ("expr", "template"):
@@ -85,30 +95,53 @@ class Flows:
                 elif isinstance(value, str):
                     self._template(node, value, place)
 
+    def _nested(self, node: Node, words: Mapping[str, str]) -> None:
+        """Operators given as values see the same columns as their step."""
+        seen = nested_columns(words)
+        for inner in node.nested.values():
+            inner.columns_in = {n: c for n, c in node.columns_in.items() if n in seen}
+            self._expressions(inner, seen)
+            self._column_parameters(inner)
+            inner.flow = inner.operator.flow(seen)
+            self._nested(inner, seen)
+
     def _expression(self, node: Node, text: str, place: Place, words: Mapping[str, str], want: str | None) -> list[str]:
         alive = {**words, **(DERIVED if "messages" in words else {})}
         if "" in words:  # unknown columns may come in from outside
             from sftrecipe.expressions import columns_of
 
             alive = dict.fromkeys(columns_of(text), "any") | alive
+        if any(is_unresolved(v) and f"params.{n}" in text for n, v in node.step.constants.items()):
+            self.told.add("")
+            return []
         try:
             checked = check(text, alive, want=want, params=node.step.constants, functions=self.functions)
         except ExpressionError as error:
-            self.problems.error(error.code, str(error), place.inside(error.start, error.end), help=error.help)
+            self._refused(error, text, place)
             return []
         node.functions |= dict(checked.functions)
         for name in checked.columns:
             self._readable(name, node.columns_in, place.span(), node)
         return list(checked.columns)
 
+    def _refused(self, error: ExpressionError, text: str, place: Place) -> None:
+        """Tells what is wrong with an expression or template, and remembers the name that was not found."""
+        cut = cut_by_comment(place.source, place.path)
+        if cut:
+            self.problems.append(cut)
+        else:
+            self.problems.error(error.code, error.message, place.inside(error.start, error.end), help=error.help)
+        self.told |= {"", text[error.start : error.end]}
+
     def _template(self, node: Node, text: str, place: Place) -> None:
         try:
             columns = template_columns(text)
         except ExpressionError as error:
-            self.problems.error(error.code, str(error), place.inside(error.start, error.end), help=error.help)
+            self._refused(error, text, place)
             return
         for name in columns:
-            self._readable(name, node.columns_in, place.span(), node)
+            if name not in node.operator.fills:
+                self._readable(name, node.columns_in, place.span(), node)
 
     def _column_parameters(self, node: Node) -> None:
         for spec in declared.specs(type(node.operator)).values():
@@ -121,10 +154,11 @@ class Flows:
         source = "messages" if name in DERIVED and name not in columns else name
         column = columns.get(source)
         if column is None:
-            if "" in columns:
+            if "" in columns or name in self.told:
                 return
             near = did_you_mean(name, [*columns, *(DERIVED if "messages" in columns else ())])
-            alive = ", ".join(n for n in columns if n not in FIXED) or "none beside the fixed ones"
+            alive = ", ".join(n for n in columns if n not in FIXED) or f"only {', '.join((*FIXED, *DERIVED))}"
+            self.told.add(name)
             self._once("R401", f"`{node.id}` reads column `{name}`, which nothing above writes", span, near or f"columns here: {alive}")
         elif column.stale:
             text = f"`{node.id}` reads `{name}`, which `{column.stale}` made stale by rewriting the text it was computed from"
@@ -163,10 +197,13 @@ class Flows:
     def _writable(self, name: str, node: Node) -> None:
         known = node.columns_in.get(name)
         span = _span_of(name, node)
-        if name == "id" or name.startswith("_") or not name.isidentifier():
-            self.problems.error("R405", f"`{name}` is no column that a step may write", span, help="small letters, digits and `_`")
+        if name == "id":
+            self.problems.error("R405", "`id` names a row and cannot be written", span, help="choose another name")
+        elif name.startswith("_") or not name.isidentifier():
+            self.problems.error("R405", f"`{name}` is no column name", span, help="letters, digits and `_`, a letter first")
         elif name in DERIVED:
-            self.problems.error("R405", f"`{name}` is read off `messages` and cannot be written as a column", span)
+            help = "choose another name; a step that rewrites `messages` changes it"
+            self.problems.error("R405", f"`{name}` is read off `messages` and cannot be written as a column", span, help=help)
         elif known and not known.stale and node.step.where is None and name not in node.flow.reads and node.verb not in ("format", "select"):
             help = "write to another column with `into:`" if "into" in declared.specs(type(node.operator)) else "choose another name"
             self.problems.error("R404", f"`{node.id}` would overwrite the live column `{name}`", span, help=help)

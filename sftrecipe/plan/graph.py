@@ -11,7 +11,7 @@ from sftrecipe.plan.node import Node
 from sftrecipe.recipe import Recipe, Ref
 from sftrecipe.recipe.reader import PORTS
 
-__all__ = ["Plan", "check_graph"]
+__all__ = ["Plan", "check_graph", "check_idle"]
 
 
 @dataclass
@@ -54,10 +54,14 @@ def _refs(node: Node) -> Iterator[Ref]:
 
 
 def check_graph(plan: Plan, problems: Problems) -> None:
-    """Ports that exist, inputs that fit, evaluation rows kept out, nothing done for nobody."""
+    """Ports that exist, inputs that fit, evaluation rows kept out."""
     for node in plan.nodes.values():
         _check_inputs(plan, node, problems)
         _check_eval(plan, node, problems)
+
+
+def check_idle(plan: Plan, problems: Problems) -> None:
+    """Warnings: models and steps that nobody uses. Worth telling only when nothing is wrong: a misspelt name leaves much unused."""
     for model in plan.recipe.models.values():
         if not any(model in n.all_models().values() for n in plan.nodes.values()):
             problems.warning("R127", f"model `{model.name}` is never used", model.place.key())

@@ -6,8 +6,10 @@ hashed, no path, no URL, no secret. The parts are kept beside the key, so that `
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,9 @@ from sftrecipe.models.provider import Provider
 from sftrecipe.plan.node import Node
 from sftrecipe.plan.stages import Stage
 
-__all__ = ["FORMAT", "canonical", "changed", "file_digest", "key_of", "step_parts", "step_seed"]
+__all__ = ["FORMAT", "canonical", "changed", "file_digest", "key_of", "step_parts", "step_seed", "taken_digest"]
+
+_FIELD = re.compile(r"\{\w+\}")
 
 FORMAT = 1
 """Raised when stored files of an older core must not be read."""
@@ -35,6 +39,14 @@ def file_digest(path: Path) -> str:
         return hashlib.sha256(canonical(inner).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
+
+
+def taken_digest(path: Path) -> Any:
+    """What is there of a file that comes from outside: its digest, `absent`, or {name: digest} of all that fit a `{pattern}`."""
+    if not _FIELD.search(str(path)):
+        return file_digest(path) if path.exists() else "absent"
+    pattern = "*".join(glob.escape(fixed) for fixed in _FIELD.split(str(path)))
+    return {Path(found).name: file_digest(Path(found)) for found in sorted(glob.glob(pattern))}
 
 
 def _digest(file: Any) -> str:  # Python 3.10 has no hashlib.file_digest
@@ -59,7 +71,7 @@ def step_parts(node: Node, seed: int, providers: Mapping[str, Provider], artefac
     given = {}
     for name, value in operator.params.items():
         kind = known[name].kind
-        if kind in ("model", "operator") or (kind == "file" and value is not None):
+        if kind in ("model", "operator", "given", "taken") or (kind == "file" and value is not None):
             continue  # stands in the key by what it is, not by what it is called
         given[name] = value
     parts: dict[str, Any] = {
@@ -75,6 +87,8 @@ def step_parts(node: Node, seed: int, providers: Mapping[str, Provider], artefac
         "artefacts": dict(sorted(artefacts.items())),
         "models": {n: _identity(m.name, providers) for n, m in sorted(node.models.items())},
     }
+    if node.taken:
+        parts["taken"] = {name: taken_digest(path) for name, path in sorted(node.taken.items())}
     for name, inner in node.nested.items():
         parts[f"operator {name}"] = step_parts(inner, seed, providers, {})
     return parts
@@ -97,11 +111,11 @@ def changed(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> str:
     if old is None:
         return "first run"
     for name, value in new.items():
-        if name in ("params", "files", "models", "functions", "inputs", "artefacts", "constants"):
+        if name in ("params", "files", "taken", "models", "functions", "inputs", "artefacts", "constants"):
             before = old.get(name) or {}
             for key in sorted({*before, *value}):
                 if before.get(key) != value.get(key):
-                    word = {"params": "parameter", "files": "file", "models": "model", "inputs": "input", "constants": "parameter"}.get(name, name)
+                    word = {"params": "parameter", "files": "file", "taken": "file", "models": "model", "inputs": "input", "constants": "parameter"}.get(name, name)
                     return f"{word} `{key}` changed" + (f": {before.get(key)!r} -> {value.get(key)!r}" if name == "params" else "")
         elif old.get(name) != value:
             return f"{name} changed: {old.get(name)!r} -> {value!r}"

@@ -43,7 +43,7 @@ class Node:
     """One step of the plan.
 
     `files` are the paths whose content is part of the key, by parameter; `artefacts` the File parameters that name
-    `step.key`; `models` the model of each model parameter; `located` parameters with read paths made absolute.
+    `step.key`; `taken` the files that may come from outside; `models` the model of each model parameter (`name.key` in a mapping); `located` parameters with read paths made absolute.
     """
 
     step: Step
@@ -51,6 +51,7 @@ class Node:
     entry: Entry
     files: dict[str, Path] = field(default_factory=dict)
     artefacts: dict[str, tuple[str, str]] = field(default_factory=dict)
+    taken: dict[str, Path] = field(default_factory=dict)
     models: dict[str, ModelSpec] = field(default_factory=dict)
     nested: dict[str, Node] = field(default_factory=dict)
     located: dict[str, Any] = field(default_factory=dict)

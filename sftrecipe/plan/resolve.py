@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,8 @@ from sftrecipe.params import ParamSpec
 from sftrecipe.plan.node import Node
 from sftrecipe.plan.values import check_schema, env_names, read_text
 from sftrecipe.recipe import ModelSpec, Place, Recipe, Step
-from sftrecipe.recipe.model import CommandLinePath
+from sftrecipe.recipe.model import CommandLinePath, Unresolved, is_unresolved
+from sftrecipe.recipe.steps import no_reference
 from sftrecipe.registry import Entry, Registry
 
 __all__ = ["EXTRAS", "Resolver"]
@@ -46,11 +49,14 @@ class Resolver:
             except RecipeError as error:
                 self._tell(error, spec.place.at("use"))
                 continue
-            if not check_schema(cls, spec.params, spec.place, f"model provider `{spec.use}`", self.problems):
+            known = {k: v for k, v in spec.params.items() if not is_unresolved(v)}
+            if not check_schema(cls, known, spec.place, f"model provider `{spec.use}`", self.problems, given=spec.params):
                 continue
             values = {k: self._provider_value(s, spec.params[k], spec.place.at(k)) for k, s in declared.specs(cls).items()
                       if k in spec.params}  # fmt: skip
-            self._needs(cls, spec.place, f"model provider `{spec.use}`")
+            self._needs(cls, spec.place.at("use"), f"model provider `{spec.use}`")
+            if is_unresolved(values):
+                continue
             provider = cls(**values)
             provider.name = spec.use
             vars(spec)["place_kind"] = cls.place
@@ -77,10 +83,12 @@ class Resolver:
         return self._operator_node(step, cls, entry, step.params, step.params_place)
 
     def _operator_node(self, step: Step, cls: type[Operator], entry: Entry, given: Mapping[str, Any], place: Place) -> Node | None:
+        if place is step.params_place:
+            self._ports(step, cls, entry)
         values = self._mapping(step, cls, given, place)
         if values is None:
             return None
-        literal = {k: v for k, v in values.items() if not _is_file_form(v)}
+        literal = {k: v for k, v in values.items() if not _is_file_form(v) and not is_unresolved(v)}
         if not check_schema(cls, literal, place, f"`{entry.full}`", self.problems, given=values):
             return None
         self._needs(cls, place, f"`{entry.full}`")
@@ -88,12 +96,16 @@ class Resolver:
         converted: dict[str, Any] = {}
         for name, value in values.items():
             spec = declared.specs(cls)[name]
-            converted[name] = self._value(node, spec, value, place if spec.positional and step.has_positional else place.at(name))
+            here = place if spec.rest or (spec.positional and step.has_positional) else place.at(name)
+            converted[name] = value if is_unresolved(value) else self._value(node, spec, value, here)
+        if is_unresolved(converted):
+            return None  # what is wrong was told; what else would be said of the step could be wrong
         node.operator = cls(**converted)
         node.operator.name = entry.full
         for message in node.operator.check():
-            self.problems.error("R306", f"`{entry.full}`: {message}", place.key())
-        self._ports(node)
+            named = [n for n in re.findall(r"`(\w+)`", message) if n in given]
+            span = place.at(named[0]).span() if named and isinstance(given, Mapping) else place.key()
+            self.problems.error("R306", f"`{entry.full}`: {message}", span)
         if step.verb == "load":
             node.located = self._located(node, place)
         return node
@@ -116,27 +128,40 @@ class Resolver:
         return {**values, rest.name: {**values.get(rest.name, {}), **others}} if others else values
 
     def _value(self, node: Node, spec: ParamSpec, value: Any, place: Place) -> Any:
-        if spec.kind == "operator" and value is not None:
-            return self._nested(node, spec, value, place)
-        if spec.kind == "model" and value is not None:
-            self._model(node, spec, str(value), place)
+        """A value as the operator takes it, or Unresolved if it names something that is not there."""
+        if value is None:
+            return None
+        if spec.kind == "operator":
+            return self._nested(node, spec, value, place) or Unresolved(spec.name)
+        if spec.kind == "model":
+            for at, name in _texts(value):
+                self._model(node, spec, at, str(name), place if at is None else place.at(at))
             return value
-        if spec.kind == "file" and value is not None:
+        if spec.kind == "file":
             return self._files(node, spec, value, place)
+        if spec.kind == "taken":
+            for at, text in _texts(value):
+                node.taken[spec.name if at is None else f"{spec.name}.{at}"] = _absolute(str(text), place if at is None else place.at(at))
+            return value
         if _is_file_form(value):
             return self._text_file(node, spec, value, place)
-        if spec.kind == "expr" and "${" in str(_raw(node.step, spec.name)):
-            self.problems.error("R120", "inside expressions write `params.x`, not `${params.x}`", place.span())
+        if spec.kind == "template" and isinstance(value, (Mapping, list)):
+            made = {at: self._text_file(node, spec, v, place.at(at), whole=True) if _is_file_form(v) else v for at, v in _texts(value)}
+            value = made if isinstance(value, Mapping) else list(made.values())
+        if spec.kind == "expr" and any([no_reference(t, at, self.problems) for t, at in _written(place, value if spec.rest else None)]):
+            return Unresolved(spec.name)
         return self._plain(spec, value, place)
 
     def _plain(self, spec: ParamSpec, value: Any, place: Place) -> Any:
         names = env_names(value)
-        if spec.kind == "secret":
-            if value is not None and not names:
-                help = f"write `{spec.name}: \"${{env:NAME}}\"` and set NAME in the environment"
-                self.problems.error("R129", f"`{spec.name}` is a secret and must not stand in a recipe", place.span(), help=help)
-        elif names:
-            self.problems.error("R129", f"`${{env:{names[0]}}}` may only be given to a secret parameter", place.span(), help=f"`{spec.name}` is none")
+        if spec.kind == "secret" and value is not None and not names:
+            help = f"write `{spec.name}: \"${{env:NAME}}\"` and set NAME in the environment"
+            self.problems.error("R129", f"`{spec.name}` is a secret and must not stand in a recipe", place.span(), help=help)
+            return Unresolved(spec.name)
+        if spec.kind != "secret" and names:
+            help = f"`{spec.name}` is none: write it out, or make it a parameter and give it with `-p`"
+            self.problems.error("R138", f"`${{env:{names[0]}}}` may only be given to a secret parameter", place.span(), help=help)
+            return Unresolved(spec.name)
         return _as_number(spec, value)
 
     def _nested(self, node: Node, spec: ParamSpec, value: Any, place: Place) -> Any:
@@ -157,7 +182,7 @@ class Resolver:
         node.nested[spec.name] = inner
         return inner.operator
 
-    def _model(self, node: Node, spec: ParamSpec, name: str, place: Place) -> None:
+    def _model(self, node: Node, spec: ParamSpec, at: Any, name: str, place: Place) -> None:
         name = node.step.models.get(name, name)
         model = self.recipe.models.get(name)
         if model is None:
@@ -168,9 +193,12 @@ class Resolver:
         provider = self.providers.get(name)
         wanted = spec.target.__name__
         if provider is not None and wanted not in provider.serves:
-            text = f"`{spec.name}` needs a {wanted} model; `{name}` ({model.use}) serves {', '.join(provider.serves)}"
-            self.problems.error("R124", text, place.span())
-        node.models[spec.name] = model
+            article = "an" if wanted[0] in "AEIOU" else "a"
+            text = f"`{spec.name}` needs {article} {wanted} model; `{name}` ({model.use}) serves {', '.join(provider.serves)}"
+            fit = [n for n, p in self.providers.items() if wanted in p.serves]
+            help = f"there is {', '.join(f'`{n}`' for n in fit)}" if fit else f"`sftrecipe ops` lists operators; a {wanted} model comes from another provider"
+            self.problems.error("R139", text, place.span(), help=help)
+        node.models[spec.name if at is None else f"{spec.name}.{at}"] = model
 
     def _files(self, node: Node, spec: ParamSpec, value: Any, place: Place) -> Any:
         for at, text in _texts(value):
@@ -181,35 +209,38 @@ class Resolver:
                 continue
             path = _absolute(str(text), here)
             if not path.exists():
-                self._missing(path, str(text), here)
+                near = did_you_mean(step, self.ids) if dot and "/" not in step else ""
+                self._missing(path, str(text), here, near.replace("`?", f".{key}`?"))
                 continue
             node.files[f"{spec.name}.{at}" if at is not None else spec.name] = path
         return value
 
-    def _text_file(self, node: Node, spec: ParamSpec, value: Mapping[str, Any], place: Place) -> Any:
+    def _text_file(self, node: Node, spec: ParamSpec, value: Mapping[str, Any], place: Place, *, whole: bool = False) -> Any:
         """{file: path} where a text or list is asked for: the file's text, or its lines."""
         path = _absolute(str(value["file"]), place.at("file"))
         if not path.is_file():
             self._missing(path, str(value["file"]), place.at("file"))
-            return None
+            return Unresolved(spec.name)
         text = read_text(path, place.at("file"), self.problems)
-        return [line for line in text.splitlines() if line.strip()] if spec.many == "list" else text
+        return [line for line in text.splitlines() if line.strip()] if spec.many == "list" and not whole else text
 
-    def _missing(self, path: Path, text: str, place: Place) -> None:
-        names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        help = did_you_mean(path.name, names) or f"looked in {path.parent}"
+    def _missing(self, path: Path, text: str, place: Place, near: str = "") -> None:
+        names = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
+        beside = f"{shown(path.parent)} holds {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}" if names else ""
+        help = near or did_you_mean(path.name, names) or beside or f"there is no folder {shown(path.parent)} either"
         self.problems.error("R132", f"there is no file {text}", place.span(), help=help)
 
-    def _ports(self, node: Node) -> None:
-        known = {s.name: s for s in declared.specs(type(node.operator)).values() if s.kind == "dataset"}
-        for name in node.step.ports:
+    def _ports(self, step: Step, cls: type[Operator], entry: Entry) -> None:
+        known = {s.name: s for s in declared.specs(cls).values() if s.kind == "dataset"}
+        for name in step.ports:
             if name not in known:
                 help = did_you_mean(name, known) or (f"its ports: rows, {', '.join(known)}" if known else "it has no side ports")
-                self.problems.error("R112", f"`{node.entry.full}` has no port `{name}`", node.place.at("from", name).key(), help=help)
+                self.problems.error("R112", f"`{entry.full}` has no port `{name}`", step.place.at("from", name).key(), help=help)
         for name, spec in known.items():
-            if spec.required and name not in node.step.ports:
+            misspelt = any(n not in known for n in step.ports)
+            if spec.required and name not in step.ports and not misspelt:
                 help = f"`from: {{{name}: id}}` under the step"
-                self.problems.error("R111", f"`{node.entry.full}` needs its port `{name}`", node.step.params_place.key(), help=help)
+                self.problems.error("R111", f"`{entry.full}` needs its port `{name}`", step.params_place.key(), help=help)
 
     def _located(self, node: Node, place: Place) -> dict[str, Any]:
         """`path` and `sources` of a load with paths made absolute: from the recipe's folder, or the working folder for `-p`."""
@@ -231,8 +262,15 @@ class Resolver:
             self.problems.error(p.code, p.message, place.key() if key else place.span(), note=p.note, help=p.help)
 
 
-def _raw(step: Step, name: str) -> Any:
-    return step.raw.get(name) if isinstance(step.raw, Mapping) else step.raw
+def _written(place: Place, keys: Any) -> list[tuple[Any, Place]]:
+    """The texts that stand at a place of the file (of `keys`, if given) before parameters were filled in, each with its place."""
+    return [(t, place if at is None else place.at(at)) for at, t in _texts(place.written()) if keys is None or at in keys]
+
+
+def shown(path: Path) -> str:
+    """A path for people: relative to the working folder where that is shorter."""
+    near = os.path.relpath(path)
+    return near if len(near) < len(str(path)) else str(path)
 
 
 def _is_file_form(value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -55,30 +56,48 @@ def check_schema(
     positional = declared.positional(cls)
     for name, value in values.items():
         if name in known and known[name].kind != "dataset":
-            alone = positional is not None and positional.name == name and not isinstance(_data(place), Mapping)
-            _check_value(known[name], value, place if alone else place.at(name), what, problems)
+            written = place.written()
+            alone = positional is not None and positional.name == name and written is not None and not isinstance(written, Mapping)
+            inline = known[name].rest and not (isinstance(written, Mapping) and name in written)
+            _check_value(known[name], value, place if alone or inline else place.at(name), what, problems)
     return len(problems.errors) == before
 
 
-def _data(place: Place) -> Any:
-    at = place.source.data
-    for word in place.path:
-        try:
-            at = at[word]
-        except (KeyError, IndexError, TypeError):
-            return {}
-    return at
-
-
 def _check_value(spec: declared.ParamSpec, value: Any, place: Place, what: str, problems: Problems) -> None:
+    if value is None and (spec.optional or spec.default is None) or _plainly_fits(spec.accepts, value):
+        return
     from jsonschema import Draft7Validator
 
-    if value is None and (spec.optional or spec.default is None):
-        return
     for error in Draft7Validator(dict(spec.accepts)).iter_errors(value):
         here = place.at(*error.absolute_path)
         code, text, help = _words(spec, error)
         problems.error(code, f"{what}: `{spec.name}` {text}", here.span(), help=help)
+
+
+_PLAIN: Mapping[str, tuple[type, ...]] = {
+    "integer": (int,), "number": (int, float), "string": (str,), "boolean": (bool,), "array": (list,), "object": (dict,),
+}  # fmt: skip
+
+
+def _plainly_fits(accepts: Mapping[str, Any], value: Any) -> bool:
+    """Whether a value fits beyond doubt: most do, and importing jsonschema costs more than checking a whole recipe."""
+    if "anyOf" in accepts:
+        return any(_plainly_fits(a, value) for a in accepts["anyOf"])
+    if not accepts:
+        return True
+    kind = accepts.get("type")
+    if set(accepts) - {"type", "minimum", "maximum", "enum", "items", "additionalProperties"} or not isinstance(kind, (str, type(None))):
+        return False
+    if kind is not None and (not isinstance(value, _PLAIN.get(kind, ())) or (isinstance(value, bool) and kind != "boolean")):
+        return False
+    if "enum" in accepts and value not in accepts["enum"]:
+        return False
+    if isinstance(value, list) and not all(_plainly_fits(accepts.get("items", {}), v) for v in value):
+        return False
+    inner = accepts.get("additionalProperties", {})
+    if isinstance(value, dict) and not (isinstance(inner, dict) and all(_plainly_fits(inner, v) for v in value.values())):
+        return False
+    return not (value < accepts["minimum"] if "minimum" in accepts else False) and not (value > accepts["maximum"] if "maximum" in accepts else False)
 
 
 def _words(spec: declared.ParamSpec, error: Any) -> tuple[str, str, str]:
@@ -86,7 +105,7 @@ def _words(spec: declared.ParamSpec, error: Any) -> tuple[str, str, str]:
     value, rule = error.instance, error.validator
     if rule in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
         words = {"minimum": "at least", "maximum": "at most", "exclusiveMinimum": "more than", "exclusiveMaximum": "less than"}
-        return "R304", f"must be {words[rule]} {error.validator_value}, not {value}", spec.doc
+        return "R304", f"must be {words[rule]} {error.validator_value}, not `{value}`", spec.doc
     if rule == "enum":
         allowed = [str(v) for v in error.validator_value]
         return "R302", f"must be one of {', '.join(allowed)}, not `{value}`", did_you_mean(str(value), allowed)
@@ -94,21 +113,38 @@ def _words(spec: declared.ParamSpec, error: Any) -> tuple[str, str, str]:
         keys = sorted(set(value) - set(error.schema.get("properties", ())))
         return "R302", f"has the unknown key `{keys[0]}`", did_you_mean(keys[0], error.schema.get("properties", ()))
     if rule == "anyOf":
-        for inner in error.context:
-            if inner.validator in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
-                return _words(spec, inner)
-        return "R302", f"must be {_either(error.validator_value)}, not {_show(value)}", spec.doc
+        inner = _nearest(error)
+        if inner is not None:
+            return _words(spec, inner)
+        return "R302", f"must be {_either(error.validator_value)}, not {_show(value)}", _near_choice(value, error.validator_value) or spec.doc
     if rule == "type":
         kinds = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
         return "R302", f"must be {_either([{'type': k} for k in kinds])}, not {_show(value)}", spec.doc
     return "R302", error.message, spec.doc
 
 
+def _nearest(error: Any) -> Any:
+    """Of the complaints of the alternatives, the one about the alternative that was meant: right type, wrong bound or key."""
+    for inner in error.context:
+        if inner.validator in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "additionalProperties"):
+            return inner
+        found = _nearest(inner) if inner.context else None
+        if found is not None:
+            return found
+    return None
+
+
+def _near_choice(value: Any, options: Iterable[Mapping[str, Any]]) -> str:
+    """The choice that was meant, among alternatives that have choices."""
+    known = [str(c) for o in options for c in (*o.get("enum", ()), *(e for i in o.get("anyOf", ()) for e in i.get("enum", ())))]
+    return did_you_mean(str(value), known)
+
+
 def _either(options: Iterable[Mapping[str, Any]]) -> str:
     words = []
     for option in options:
-        if option.get("pattern") == declared.NUMBER_TEXT:
-            continue  # `1/256` and `2%` are numbers too; naming them would only blur the message
+        if option.get("pattern") == declared.NUMBER_TEXT or option.get("type") == "null":
+            continue  # `1/256` and `2%` are numbers too, and null is nothing; naming them would only blur the message
         if "enum" in option:
             words.append("one of " + ", ".join(map(str, option["enum"])))
         elif isinstance(option.get("type"), str):
@@ -119,5 +155,5 @@ def _either(options: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _show(value: Any) -> str:
-    text = repr(value) if not isinstance(value, str) else f"`{value}`"
-    return text if len(text) <= 60 else text[:57] + "..."
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return f"`{text if len(text) <= 60 else text[:57] + '...'}`"

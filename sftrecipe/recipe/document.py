@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sftrecipe.errors import Problems, did_you_mean
-from sftrecipe.recipe.model import CommandLinePath, Path_, Place
+from sftrecipe.recipe.model import CommandLinePath, Path_, Place, Unresolved, is_unresolved
 from sftrecipe.yamlsource import Source
 
 __all__ = ["TOP_LEVEL", "Document", "fill", "resolve_params", "set_path"]
@@ -19,6 +19,8 @@ PARAM_KEYS = ("type", "default", "min", "max", "choices", "about")
 PARAM_TYPES: Mapping[str, tuple[type, ...]] = {
     "int": (int,), "float": (int, float), "bool": (bool,), "text": (str,), "list": (list,), "map": (dict,), "any": (object,),
 }  # fmt: skip
+_WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "text": "text", "list": "a list", "map": "a mapping"}
+MACHINE = ("workers", "store", "engine", "with", "limit", "shard_mb")
 _REFERENCE = re.compile(r"\$\{([^}]*)\}")
 
 
@@ -42,12 +44,13 @@ class Document:
         document = cls(source, copy.deepcopy(data), problems)
         for key in data:
             if key not in TOP_LEVEL and not str(key).startswith("x-"):
-                help = did_you_mean(str(key), TOP_LEVEL) or "only keys that begin with `x-` are free"
+                machine = "it belongs to a machine: give it as an option, or in `[tool.sftrecipe]` of pyproject.toml"
+                help = machine if key in MACHINE else did_you_mean(str(key), TOP_LEVEL) or "only keys that begin with `x-` are free"
                 problems.error("R102", f"unknown key `{key}` at the top of the recipe", source.key_span((key,)), help=help)
         if not isinstance(data.get("recipe"), str):
             problems.error("R101", "`recipe:` must give the recipe's name", source.span(("recipe",)), help="`recipe: my-mix`")
         if not isinstance(data.get("steps"), list) or not data.get("steps"):
-            problems.error("R101", "`steps:` must list at least one step", source.span(("steps",)))
+            problems.error("R101", "`steps:` must list at least one step", source.span(("steps",)), help="each step begins with `- `")
         if data.get("grammar") != 1:
             text = f"grammar {data['grammar']!r} is not known" if "grammar" in data else "`grammar: 1` is missing"
             problems.error("R113", text, source.span(("grammar",)), help="this version reads `grammar: 1`")
@@ -74,18 +77,27 @@ class Document:
             return
         changes = variants[name]
         if not isinstance(changes, dict):
-            self.problems.error("R117", f"variant `{name}` must map paths to values", self.source.span(("variants", name)))
+            self.problems.error("R101", f"variant `{name}` must map paths to values", self.source.span(("variants", name)))
             return
         for path, value in changes.items():
             self.override(str(path), value, self.place("variants", name, path))
 
+    def check_variants(self, chosen: str) -> None:
+        """Tells paths of the other variants that lead nowhere: nobody should find out on the day it is wanted."""
+        for name in self.source.data.get("variants") or {}:
+            if name != chosen:
+                scratch = Document(self.source, copy.deepcopy(self.source.data), self.problems)
+                scratch.apply_variant(name)
+
     def override(self, path: str, value: Any, place: Place) -> None:
         """Puts `value` at a dotted path, or removes the entry if it is None. R118 if the path leads nowhere."""
         words = path.split(".")
-        if words[0] not in TOP_LEVEL:
+        if words[0] not in TOP_LEVEL and words[0] in (self.data.get("params") or {}):
             words = ["params", *words]
         if words[0] not in ("params", "models", "seed"):
-            self.problems.error("R118", f"`{path}` cannot be replaced", place.key(), help="name `params.x`, `models.x` or `seed`")
+            help = did_you_mean(words[0], (*(self.data.get("params") or {}), "params", "models", "seed"))
+            help = help or "name `params.x`, `models.x` or `seed`"
+            self.problems.error("R118", f"`{path}` cannot be replaced", place.key(), help=help)
             return
         if words[0] == "params" and len(words) == 2 and words[1] in (self.data.get("params") or {}):
             self.given[words[1]] = value
@@ -123,8 +135,8 @@ def set_path(data: Any, words: list[str], value: Any) -> tuple[str, str] | None:
         if last not in at:
             return f"there is no `{last}` to remove", did_you_mean(last, at)
         del at[last]
-    elif last not in at and len(words) > 1 and words[0] == "params" and len(words) == 2:
-        return f"there is no parameter `{last}`", did_you_mean(last, at)
+    elif last not in at and len(words) == 2 and words[0] in ("params", "models"):
+        return f"there is no {'parameter' if words[0] == 'params' else 'model'} `{last}`", did_you_mean(last, at)
     else:
         at[last] = value
     return None
@@ -135,30 +147,52 @@ def _is_long(declared: Any) -> bool:
 
 
 def resolve_params(document: Document) -> dict[str, Any]:
-    """The values of `params:`, defaults and overrides, each checked against its declaration (R114, R116)."""
-    values: dict[str, Any] = {}
-    problems = document.problems
-    for name, declared in (document.data.get("params") or {}).items():
-        place = document.place("params", name)
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", str(name)):
-            problems.error("R114", f"`{name}` is no parameter name", place.key(), help="small letters, digits and `_`")
-            continue
-        form = declared if _is_long(declared) else {"default": declared}
-        kind = form.get("type") or _type_word(form.get("default"))
-        if kind not in PARAM_TYPES:
-            help = did_you_mean(str(kind), PARAM_TYPES) or f"there are {', '.join(PARAM_TYPES)}"
-            problems.error("R114", f"parameter `{name}` has the unknown type `{kind}`", place.span(), help=help)
-            continue
-        if name not in document.given and "default" not in form:
-            problems.error("R116", f"parameter `{name}` has no default and is not given", place.key(), help=f"give `-p {name}=...`")
-            continue
-        value = document.given.get(name, form.get("default"))
-        value = _number(value) if kind in ("int", "float", "any") else value
-        wrong = _misfit(value, kind, form)
-        if wrong:
-            problems.error("R116", f"parameter `{name}` {wrong}", place.span())
-        values[name] = value
-    return values
+    """The values of `params:`, defaults and overrides, each checked against its declaration (R114, R116, R134)."""
+    return {name: _param(document, str(name), declared) for name, declared in (document.data.get("params") or {}).items()}
+
+
+def _param(document: Document, name: str, declared: Any) -> Any:
+    """One parameter's value, or Unresolved if it has none that fits."""
+    place, problems = document.place("params", name), document.problems
+    unknown = Unresolved(name)
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        problems.error("R114", f"`{name}` is no parameter name", place.key(), help="small letters, digits and `_`")
+        return unknown
+    form = declared if _is_long(declared) else {"default": declared}
+    kind = form.get("type") or _type_word(form.get("default"))
+    wrong = _misdeclared(form, kind, declared)
+    if wrong:
+        key, text, help = wrong
+        problems.error("R114", f"parameter `{name}`: {text}", place.at(key).span() if key in form else place.at(key).key(), help=help)
+        return unknown
+    if name not in document.given and "default" not in form:
+        problems.error("R134", f"parameter `{name}` has no default and is not given", place.key(), help=f"give `-p {name}=...`")
+        return unknown
+    value = document.given.get(name, form.get("default"))
+    value = _number(value) if kind in ("int", "float", "any") else value
+    misfit = _misfit(value, kind, form)
+    if misfit:
+        here = place.at("default") if form is declared and name not in document.given else place
+        problems.error("R116", f"parameter `{name}` {misfit[0]}", here.span(), help=misfit[1])
+        return unknown
+    return value
+
+
+def _misdeclared(form: Mapping[str, Any], kind: Any, declared: Any) -> tuple[str, str, str] | None:
+    """(key, what is wrong with the declaration, advice), or None."""
+    if form is not declared and isinstance(declared, dict) and {"type", "default"} & set(declared):
+        near = {k: did_you_mean(str(k), PARAM_KEYS) for k in declared if k not in PARAM_KEYS}
+        if all(near.values()):  # else it is a mapping of its own that happens to have such a key
+            key = next(iter(near))
+            return key, f"unknown key `{key}`", near[key]
+    if kind not in PARAM_TYPES:
+        return "type", f"unknown type `{kind}`", did_you_mean(str(kind), PARAM_TYPES) or f"there are {', '.join(PARAM_TYPES)}"
+    for bound in ("min", "max"):
+        if bound in form and (kind not in ("int", "float") or not isinstance(_number(form[bound]), (int, float))):
+            return bound, f"`{bound}` is a number, and goes with int and float", "for texts use `choices:`"
+    if "choices" in form and not isinstance(form["choices"], list):
+        return "choices", "`choices` is a list", "`choices: [a, b]`"
+    return None
 
 
 def _type_word(value: Any) -> str:
@@ -179,18 +213,19 @@ def _number(value: Any) -> Any:
     return value
 
 
-def _misfit(value: Any, kind: str, form: Mapping[str, Any]) -> str:
+def _misfit(value: Any, kind: str, form: Mapping[str, Any]) -> tuple[str, str] | None:
+    """(what is wrong with a value, advice), or None."""
     if value is None:
-        return ""
+        return None
     if not isinstance(value, PARAM_TYPES[kind]) or (kind in ("int", "float") and isinstance(value, bool)):
-        return f"must be {kind}, not {value!r}"
-    if "choices" in form and value not in (form["choices"] or ()):
-        near = did_you_mean(str(value), map(str, form["choices"] or ()))
-        return f"must be one of {form['choices']}, not {value!r} {near}".rstrip()
-    for bound, wrong in (("min", lambda a, b: a < b), ("max", lambda a, b: a > b)):
-        if form.get(bound) is not None and wrong(value, form[bound]):
-            return f"is {value}, {'below' if bound == 'min' else 'above'} {form[bound]}"
-    return ""
+        return f"must be {_WORDS[kind]}, not `{value}`", ""
+    if "choices" in form and value not in form["choices"]:
+        known = [str(c) for c in form["choices"]]
+        return f"must be one of {', '.join(known)}, not `{value}`", did_you_mean(str(value), known)
+    least, most = _number(form.get("min")), _number(form.get("max"))
+    if least is not None and value < least:
+        return f"must be at least {least:g}, not {value:g}", ""
+    return (f"must be at most {most:g}, not {value:g}", "") if most is not None and value > most else None
 
 
 def fill(value: Any, params: Mapping[str, Any], place: Place, problems: Problems, used: set[str]) -> Any:
@@ -201,36 +236,46 @@ def fill(value: Any, params: Mapping[str, Any], place: Place, problems: Problems
         return [fill(v, params, place.at(i), problems, used) for i, v in enumerate(value)]
     if not isinstance(value, str) or "${" not in value:
         return value
+    start = _REFERENCE.sub(lambda m: " " * len(m[0]), value).find("${")
+    if start >= 0:
+        problems.error("R130", "`${` without its `}`", place.inside(start, len(value)), help="write `${params.name}`")
+        return Unresolved(value)
     whole = _REFERENCE.fullmatch(value)
     if whole and not whole[1].startswith("env:"):
-        return copy.deepcopy(_lookup(whole[1], params, place, problems, used, value))
+        return copy.deepcopy(_lookup(whole, params, place, problems, used))
+    pieces = [_lookup(m, params, place, problems, used) for m in _REFERENCE.finditer(value) if not m[1].startswith("env:")]
+    if is_unresolved(pieces):
+        return Unresolved(value)
+    left = iter(pieces)
 
-    def one(match: re.Match[str]) -> str:
-        if match[1].startswith("env:"):
-            return match[0]
-        found = _lookup(match[1], params, place, problems, used, value)
+    def written(match: re.Match[str]) -> str:
+        found = match[0] if match[1].startswith("env:") else next(left)
         return str(found).lower() if isinstance(found, bool) else str(found)
 
-    text = _REFERENCE.sub(one, value)
-    if "${" in _REFERENCE.sub("", value):
-        problems.error("R130", "`${` without its `}`", place.span())
+    text = _REFERENCE.sub(written, value)
     return CommandLinePath(text) if isinstance(value, CommandLinePath) else text
 
 
-def _lookup(name: str, params: Mapping[str, Any], place: Place, problems: Problems, used: set[str], text: str) -> Any:
-    words = name.strip().split(".")
-    start = text.find("${")
-    span = place.inside(start, start + len(name) + 3)
+def _lookup(match: re.Match[str], params: Mapping[str, Any], place: Place, problems: Problems, used: set[str]) -> Any:
+    """What `${params.a.b}` stands for, or Unresolved."""
+    name = match[1].strip()
+    words = name.split(".")
+    span = place.inside(match.start(), match.end())
     if words[0] != "params" or len(words) < 2:
-        help = f"did you mean `${{params.{words[-1]}}}`?" if words[-1] in params else "write `${params.name}` or `${env:NAME}`"
-        problems.error("R130", f"`${{{name}}}` is no reference", span, help=help)
-        return text
+        near = did_you_mean(words[0], ("params",)) and did_you_mean(words[-1], params)
+        known = words[-1] if words[-1] in params else near.removeprefix("did you mean `").removesuffix("`?")
+        help = f"did you mean `${{params.{known}}}`?" if known else "write `${params.name}` or `${env:NAME}`"
+        problems.error("R130", f"`{match[0]}` is no reference", span, help=help)
+        return Unresolved(name)
     at: Any = params
     for word in words[1:]:
         if not isinstance(at, Mapping) or word not in at:
-            known = at if isinstance(at, Mapping) else ()
-            problems.error("R115", f"unknown parameter `{name}`", span, help=did_you_mean(word, known) or f"there are {', '.join(known)}")
-            return text
+            if is_unresolved(at):
+                return Unresolved(name)
+            known_names = [str(k) for k in at] if isinstance(at, Mapping) else []
+            help = did_you_mean(word, known_names) or (f"there are {', '.join(known_names)}" if known_names else "")
+            problems.error("R115", f"unknown parameter `{name}`", span, help=help or "the recipe declares none")
+            return Unresolved(name)
         at = at[word]
     used.add(words[1])
     return at

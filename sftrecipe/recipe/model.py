@@ -7,18 +7,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sftrecipe.errors import Span
+from sftrecipe.errors import Problem, Span
 
 if TYPE_CHECKING:
     from sftrecipe.yamlsource import Source
 
-__all__ = ["CommandLinePath", "ModelSpec", "Place", "Recipe", "Ref", "Step", "TestCase"]
+__all__ = ["CommandLinePath", "ModelSpec", "Place", "Recipe", "Ref", "Step", "TestCase", "Unresolved", "is_unresolved"]
 
 Path_ = tuple["str | int", ...]
 
 
 class CommandLinePath(str):
     """A text given by `-p`: as a path it is relative to the working folder, not to the recipe."""
+
+
+class Unresolved(str):
+    """A value that is not known because of a problem that was told: nothing more is said about it."""
+
+
+def is_unresolved(value: Any) -> bool:
+    """Whether a value, or any part of it, is not known."""
+    if isinstance(value, Mapping):
+        return any(is_unresolved(v) for v in value.values())
+    if isinstance(value, (list, tuple)):
+        return any(is_unresolved(v) for v in value)
+    return isinstance(value, Unresolved)
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,17 @@ class Place:
         """The span of characters [start, end) of the text that stands here."""
         source, path = self._origin()
         return source.at(path, start, max(1, end - start))
+
+    def written(self) -> Any:
+        """The value as it stands in the file, before parameters were filled in; None if nothing stands there."""
+        source, path = self._origin()
+        at = source.data
+        for word in path:
+            try:
+                at = at[word]
+            except (KeyError, IndexError, TypeError):
+                return None
+        return at
 
     @property
     def folder(self) -> Path:
@@ -139,7 +163,11 @@ class TestCase:
 
 @dataclass
 class Recipe:
-    """A recipe, read and resolved as far as names inside the file go."""
+    """A recipe, read and resolved as far as names inside the file go.
+
+    `broken` are the ids of steps that could not be read, or that read such a step; `hints` are warnings worth telling
+    only when nothing is wrong.
+    """
 
     name: str
     file: Path
@@ -155,6 +183,8 @@ class Recipe:
     about: str = ""
     variant: str = ""
     files: dict[str, str] = field(default_factory=dict)
+    broken: set[str] = field(default_factory=set)
+    hints: list[Problem] = field(default_factory=list)
 
     def step(self, id: str) -> Step:
         """The step with this id. Raises KeyError."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sftrecipe import yamlsource
-from sftrecipe.errors import Problems, RecipeError, did_you_mean
+from sftrecipe.errors import Problem, Problems, RecipeError, did_you_mean
 from sftrecipe.recipe.document import Document, fill, resolve_params
-from sftrecipe.recipe.model import CommandLinePath, ModelSpec, Place, Recipe, Ref, Step, TestCase
+from sftrecipe.recipe.model import CommandLinePath, ModelSpec, Place, Recipe, Ref, Step, TestCase, is_unresolved
 from sftrecipe.recipe.steps import Draft, draft_steps, to_ref
 
 __all__ = ["read_recipe"]
@@ -56,6 +57,14 @@ def _from_command_line(value: Any) -> Any:
     return {k: _from_command_line(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
+@dataclass
+class _Names:
+    """`outputs`: id as written -> what a reference to it reads, of the steps above; `every`: the ids of all steps."""
+
+    outputs: dict[str, Ref]
+    every: set[str]
+
+
 class _Reader:
     """Reads one recipe and those it uses."""
 
@@ -64,6 +73,8 @@ class _Reader:
         self.files: dict[str, str] = {}
         self.stack: list[Path] = []
         self.borrowed: dict[str, ModelSpec] = {}
+        self.broken: set[str] = set()
+        self.hints: list[Problem] = []
 
     def read(self, path: Path, text: str | None, variant: str, overrides: Sequence[tuple[str, Any, Place]]) -> Recipe:
         source = yamlsource.read(path) if text is None else yamlsource.load(text, str(path))
@@ -74,6 +85,7 @@ class _Reader:
         for name, value, place in overrides:
             self._override(document, name, value, place)
         values = resolve_params(document)
+        document.check_variants(variant)
         self.stack.append(path.resolve())
         used: set[str] = set()
         models = self._models(document, values, used)
@@ -96,6 +108,8 @@ class _Reader:
             about=str(document.data.get("about") or ""),
             variant=variant,
             files=self.files,
+            broken=self.broken,
+            hints=self.hints,
         )
         self._unused_params(document, values, used, recipe)
         return recipe
@@ -113,14 +127,15 @@ class _Reader:
         text = recipe.text
         for name in values:
             if name not in used and f"params.{name}" not in text:
-                self.problems.warning("R131", f"parameter `{name}` is never used", document.place("params", name).key())
+                span = document.place("params", name).key()
+                self.hints.append(Problem("R131", f"parameter `{name}` is never used", span, severity="warning"))
 
     def _models(self, document: Document, values: Mapping[str, Any], used: set[str]) -> dict[str, ModelSpec]:
         models = {}
         for name, entry in (document.data.get("models") or {}).items():
             place = document.place("models", name)
             if not isinstance(entry, dict) or not isinstance(entry.get("use"), str):
-                self.problems.error("R124", f"model `{name}` needs `use:`, its provider", place.span(), help="{use: openai, model: ...}")
+                self.problems.error("R101", f"model `{name}` needs `use:`, its provider", place.span(), help="{use: openai, model: ...}")
                 continue
             filled = fill(entry, values, place, self.problems, used)
             models[str(name)] = ModelSpec(str(name), filled.pop("use"), filled, place)
@@ -133,82 +148,94 @@ class _Reader:
         place = document.place("steps")
         filled = fill(raw, values, place, self.problems, used)
         drafts = draft_steps(filled, raw, place, self.problems)
-        return self._tie(drafts, values, place, used)
+        return self._tie(drafts, values, used)
 
-    def _tie(self, drafts: list[Draft], values: Mapping[str, Any], place: Place, used: set[str]) -> list[Step]:
+    def _tie(self, drafts: list[Draft], values: Mapping[str, Any], used: set[str]) -> list[Step]:
         """Steps in order, each with its inputs; `use` steps replaced by the steps they stand for."""
         steps: list[Step] = []
-        outputs: dict[str, Ref] = {}  # id as written -> what a reference to it reads
+        names = _Names({}, {d.id for d in drafts})
         above: Ref | None = None
         for draft in drafts:
-            taken = draft.id in outputs
-            if taken:
+            if draft.id in names.outputs:
                 self.problems.error("R106", f"two steps are called `{draft.id}`", draft.place.at("id").span(), help="give one of them another id")
-                continue
-            inputs = self._inputs(draft, outputs, above)
+                draft.rename(f"{draft.id}#2")
+            inputs, whole = self._inputs(draft, names, above)
+            if not whole:
+                self.broken.add(draft.id)
             if not self._wanted(draft, values):
-                outputs[draft.id] = above = inputs[0] if inputs else above or Ref("")
+                names.outputs[draft.id] = above = inputs[0] if inputs else above or Ref("")
                 continue
             if draft.use:
                 made, end = self._use(draft, inputs, values)
                 steps += made
-                if end is None:
-                    continue
-                outputs[draft.id] = above = end
+                names.outputs[draft.id] = above = end or self._lost(draft)
                 continue
             step = draft.step
             if step is None:
+                names.outputs[draft.id] = above = self._lost(draft)
                 continue
-            step.inputs, step.ports = inputs, self._ports(draft, outputs)
+            step.inputs, step.ports = inputs, self._ports(draft, names)
             step.constants, step.several = values, bool(draft.sources and len(draft.sources) > 1)
             used.update(n for n in values if f"params.{n}" in str(draft.raw))
             steps.append(step)
-            outputs[draft.id] = Ref(step.id)
+            names.outputs[draft.id] = Ref(step.id)
             if not step.is_eval:
                 above = Ref(step.id)
         return steps
 
-    def _inputs(self, draft: Draft, outputs: Mapping[str, Ref], above: Ref | None) -> list[Ref]:
+    def _lost(self, draft: Draft) -> Ref:
+        """Stands for what a step that could not be read would have given."""
+        self.broken.add(draft.id)
+        return Ref(draft.id)
+
+    def _inputs(self, draft: Draft, names: _Names, above: Ref | None) -> tuple[list[Ref], bool]:
+        """The main inputs, and whether all of them were found."""
         verb = draft.step.verb if draft.step else "use"
         if draft.sources is not None:
             if verb == "load":
-                self.problems.error("R109", "`load` reads files, not a step", draft.place.at("from").key())
-                return []
+                help = "it reads files, not a step"
+                self.problems.error("R123", "`from:` has no meaning for `load`", draft.place.at("from").key(), help=help)
+                return [], True
             at = draft.place.at("from")
-            return [r for i, s in enumerate(draft.sources) if (r := self._ref(s, outputs, at if len(draft.sources) == 1 else at.at(i)))]
+            at = at.at("rows") if draft.named_rows else at
+            found = [self._ref(s, names, at if len(draft.sources) == 1 else at.at(i)) for i, s in enumerate(draft.sources)]
+            return [r for r in found if r], all(found)
         if verb == "load":
-            return []
+            return [], True
         # a sub-recipe's first step reads what its `use` step reads: "" stands for that
-        return [above] if above else [Ref("")]
+        return ([above] if above else [Ref("")]), True
 
-    def _ports(self, draft: Draft, outputs: Mapping[str, Ref]) -> dict[str, Ref]:
-        found = {n: self._ref(t, outputs, draft.place.at("from", n)) for n, t in draft.ports.items()}
+    def _ports(self, draft: Draft, names: _Names) -> dict[str, Ref]:
+        found = {n: self._ref(t, names, draft.place.at("from", n)) for n, t in draft.ports.items()}
+        if not all(found.values()):
+            self.broken.add(draft.id)
         return {n: r for n, r in found.items() if r}
 
-    def _ref(self, text: str, outputs: Mapping[str, Ref], place: Place) -> Ref | None:
+    def _ref(self, text: str, names: _Names, place: Place) -> Ref | None:
         wanted = to_ref(text)
-        if wanted.step not in outputs:
-            named = [n for n in outputs if "." not in n]
-            help = did_you_mean(wanted.step, outputs) or (f"steps above with an id: {', '.join(named)}" if named else "give the step an `id:`")
-            self.problems.error("R107", f"no step above is called `{wanted.step}`", place.span(), help=help)
+        if wanted.step in names.outputs:
+            base = names.outputs[wanted.step]
+            return Ref(base.step, wanted.port) if wanted.port else base
+        if wanted.step in names.every:
+            self.problems.error("R107", f"`{wanted.step}` stands below: a step reads steps above it", place.span(), help="move it up")
             return None
-        base = outputs[wanted.step]
-        return Ref(base.step, wanted.port) if wanted.port else base
+        named = [n for n in names.outputs if "." not in n]
+        help = did_you_mean(wanted.step, named) or (f"steps above with an id: {', '.join(named)}" if named else "give the step an `id:`")
+        self.problems.error("R107", f"no step above is called `{wanted.step}`", place.span(), help=help)
+        return None
 
     def _wanted(self, draft: Draft, values: Mapping[str, Any]) -> bool:
         """Whether `when:` lets the step run."""
-        if draft.when is None:
+        if draft.when is None or any(f"params.{n}" in draft.when and is_unresolved(v) for n, v in values.items()):
             return True
         from sftrecipe.expressions import ExpressionError, evaluate
 
         place = draft.place.at("when")
-        if "${" in draft.when or "${" in str(draft.raw.get("when")):
-            self.problems.error("R120", "inside expressions write `params.x`, not `${params.x}`", place.span())
-            return True
         try:
             return bool(evaluate(draft.when, {"params": values}))
         except ExpressionError as error:
-            self.problems.error(error.code, str(error), place.inside(error.start, error.end), help=error.help)
+            help = "`when:` is decided before any row is read: it speaks of `params` only" if error.code == "R520" else error.help
+            self.problems.error(error.code, error.message, place.inside(error.start, error.end), help=help)
             return True
 
     def _use(self, draft: Draft, inputs: list[Ref], values: Mapping[str, Any]) -> tuple[list[Step], Ref | None]:
@@ -220,7 +247,7 @@ class _Reader:
             return [], None
         if path.resolve() in self.stack or len(self.stack) >= MAX_DEPTH:
             chain = " -> ".join(p.name for p in [*self.stack, path])
-            self.problems.error("R119", f"recipes use each other without end: {chain}", place.span())
+            self.problems.error("R135", f"recipes use each other without end: {chain}", place.span())
             return [], None
         given = [(str(k), v, draft.place.at("with", k)) for k, v in draft.given.items()]
         try:
@@ -228,6 +255,7 @@ class _Reader:
         except RecipeError as error:  # another file's YAML: its problems stand beside ours
             self.problems += error.problems
             return [], None
+        self.broken |= {f"{draft.id}/{s.id}" for s in inner.steps if s.id in self.broken or (not inputs and Ref("") in s.inputs)}
         prefix = f"{draft.id}/"
         for name in draft.models:
             if name not in inner.models:
@@ -238,7 +266,7 @@ class _Reader:
         steps = [self._inline(s, prefix, inputs, renamed) for s in inner.steps]
         rows = [s for s in steps if s.verb not in ("measure", "write") and not s.is_eval]
         if not rows:
-            self.problems.error("R119", f"{draft.use} has no step that hands rows on", place.span())
+            self.problems.error("R136", f"{draft.use} has no step that hands rows on", place.span())
             return steps, None
         return steps, Ref(rows[-1].id)
 
@@ -257,15 +285,7 @@ def _tests(document: Document) -> list[TestCase]:
     cases = []
     for at, entry in enumerate(document.data.get("tests") or ()):
         place = document.place("tests", at)
-        known = ("name", "step", "given", "from", "with", "models", "expect")
-        if not isinstance(entry, dict):
-            document.problems.error("R128", "a test is a mapping with name, step, given and expect", place.span())
-            continue
-        for key in entry:
-            if key not in known:
-                document.problems.error("R128", f"unknown key `{key}` in a test", place.at(key).key(), help=did_you_mean(str(key), known))
-        if not isinstance(entry.get("step"), str) or "expect" not in entry:
-            document.problems.error("R128", "a test needs `step:` and `expect:`", place.span())
+        if not _is_test(entry, place, document.problems):
             continue
         cases.append(
             TestCase(
@@ -280,3 +300,30 @@ def _tests(document: Document) -> list[TestCase]:
             )
         )
     return cases
+
+
+TEST_KEYS: Mapping[str, tuple[type, str]] = {
+    "name": (str, "text"), "step": (str, "a step's id"), "given": (list, "a list of rows"), "from": (dict, "a mapping of ports to rows"),
+    "with": (dict, "a mapping of parameters"), "models": (dict, "a mapping of models to replies"), "expect": (object, ""),
+}  # fmt: skip
+
+
+def _is_test(entry: Any, place: Place, problems: Problems) -> bool:
+    """Whether an entry of `tests:` has the shape of a test (R128)."""
+    before = len(problems)
+    if not isinstance(entry, dict):
+        problems.error("R128", "a test is a mapping with name, step, given and expect", place.span(), help="`- {name: ..., step: ..., given: [...], expect: [...]}`")
+        return False
+    for key, value in entry.items():
+        if key not in TEST_KEYS:
+            help = did_you_mean(str(key), TEST_KEYS) or f"it has {', '.join(TEST_KEYS)}"
+            problems.error("R128", f"unknown key `{key}` in a test", place.at(key).key(), help=help)
+        elif value is not None and not isinstance(value, TEST_KEYS[key][0]):
+            problems.error("R128", f"`{key}:` of a test is {TEST_KEYS[key][1]}", place.at(key).span())
+    for at, row in enumerate(entry["given"] if isinstance(entry.get("given"), list) else ()):
+        if not isinstance(row, dict):
+            problems.error("R128", "a given row is a mapping of columns to values", place.at("given", at).span(), help="`- {query: ..., response: ...}`")
+    missing = [k for k in ("step", "expect") if entry.get(k) is None]
+    if missing:
+        problems.error("R128", f"a test needs {' and '.join(f'`{k}:`' for k in missing)}", place.span())
+    return len(problems) == before

@@ -11,7 +11,7 @@ from sftrecipe.types import CANDIDATE_FIELDS
 if TYPE_CHECKING:
     from sftrecipe.run.batch import Live
 
-__all__ = ["as_columns", "with_turn"]
+__all__ = ["after_failure", "as_columns", "with_turn"]
 
 
 def as_columns(live: Live, row: Mapping[str, Any], answer: Any) -> Mapping[str, Any]:
@@ -25,6 +25,14 @@ def as_columns(live: Live, row: Mapping[str, Any], answer: Any) -> Mapping[str, 
         return answer
     turn = message("assistant", text, reasoning=answer.get("reasoning"), tool_calls=answer.get("tool_calls"))
     return {"messages": with_turn(row["messages"], turn), **answer.get("columns", {})}
+
+
+def after_failure(live: Live, row: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+    """The conversation of a row that got no answer: without its last assistant turn, unless the operator keeps it."""
+    messages = row.get("messages")
+    if messages is None or getattr(live.operator, "keeps_turn", False):
+        return None if messages is None else [dict(m) for m in messages]
+    return with_turn(messages, {})[:-1]
 
 
 def with_turn(messages: Sequence[Mapping[str, Any]] | None, turn: dict[str, Any]) -> list[dict[str, Any]]:

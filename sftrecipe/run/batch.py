@@ -36,6 +36,7 @@ class Live:
     operator: Operator
     where: Any = None
     checked: bool = False
+    inherited: Sequence[str] = ()
 
     @property
     def batch_form(self) -> Callable[..., Any] | None:
@@ -176,9 +177,30 @@ def columns_of_batch(live: Live, rows: Rows, results: Sequence[Any] | None = Non
         made = {str(name): to_series(live, value, view, str(name)) for name, value in given.items()}
     else:
         made = _columns_of_rows(live, view, out, results)
-    _only_declared(live, made)
+    _only_declared(live, made, rows)
     out.columns = {name: _typed(live, series, live.spec.writes[name]) for name, series in made.items()}
+    if live.spec.verb == "format" and out.columns:
+        _unformatted(live, view, out)
     return out
+
+
+def _unformatted(live: Live, view: Rows, out: Outcome) -> None:
+    """A row for which a format wrote nothing but nulls has failed; what the operator noted of it is the code."""
+    import polars as pl
+
+    nulls = pl.DataFrame(out.columns).select(pl.all_horizontal(pl.all().is_null()).alias("null"))["null"]
+    at = nulls.arg_true().to_list()
+    if not at:
+        return
+    why: dict[str, tuple[str, str]] = {}
+    notes = live.operator.context.notes
+    ids = view["id"]
+    failed = {ids[i] for i in at}
+    for id, code, facts in notes:
+        if id in failed:
+            why[id] = (code, str(facts.get("why", "")))
+    notes[:] = [n for n in notes if n[0] not in failed]
+    out.failed += [(i, *why.get(ids[i], ("not_formatted", ""))) for i in at]
 
 
 def _columns_of_rows(live: Live, view: Rows, out: Outcome, results: Sequence[Any] | None) -> dict[str, pl.Series]:
@@ -193,6 +215,10 @@ def _columns_of_rows(live: Live, view: Rows, out: Outcome, results: Sequence[Any
                 raise answer
         except (RowError, StepError) as error:
             _fail(live, out, at, row["id"], error)
+            if live.spec.verb == "answer" and "messages" in lists:
+                from sftrecipe.run.answers import after_failure
+
+                lists["messages"][at] = after_failure(live, row)
             continue
         for name, value in _as_columns(live, row, answer).items():
             if name not in lists:
@@ -247,7 +273,7 @@ def _typed(live: Live, series: pl.Series, word: str) -> pl.Series:
     kind = parse_type(word)
     if kind.kind == "any":
         return series
-    if live.spec.verb == "score" and series.dtype in (pl.String, pl.List, pl.Struct):
+    if live.spec.verb == "score" and kind.kind != "candidates" and series.dtype in (pl.String, pl.List, pl.Struct):
         raise live.fault(f"gave {series.dtype} values for the score `{series.name}`")
     if series.dtype.is_float():
         series = series.fill_nan(None) if kind.kind != "float" else _finite(series)
@@ -263,9 +289,10 @@ def _finite(series: pl.Series) -> pl.Series:
     return pl.select(pl.when(series.is_finite()).then(series)).to_series()
 
 
-def _only_declared(live: Live, made: Mapping[str, Any]) -> None:
+def _only_declared(live: Live, made: Mapping[str, Any], rows: Rows) -> None:
+    """Every declared column and no other. One that was there before may be left out: it stays as it is."""
     extra = [n for n in made if n not in live.spec.writes]
-    missing = [n for n in live.spec.writes if n not in made]
+    missing = [n for n in live.spec.writes if n not in made and n not in rows.frame.columns]
     if extra or missing:
         text = f"wrote column `{extra[0]}`, which it did not declare" if extra else f"did not write column `{missing[0]}`, which it declares"
         raise live.fault(text)

@@ -79,7 +79,7 @@ def spec_of(node: Node, seed: int, scratch: Path, paths: Mapping[str, str], stat
         located=node.located,
         paths=dict(paths),
         models={p: m.name for p, m in node.models.items()},
-        nested={p: spec_of(n, seed, scratch, {}, recipe=recipe) for p, n in node.nested.items()},
+        nested={p: spec_of(n, seed, scratch, {k: str(v) for k, v in {**n.files, **n.taken}.items()}, recipe=recipe) for p, n in node.nested.items()},
         state=state,
         formatted=node.formatted if node.verb == "write" else (),
         recipe=recipe,
@@ -93,10 +93,10 @@ def functions() -> Any:
     return functions_of(Registry())
 
 
-def bind(spec: StepSpec, models: Mapping[str, Any], ports: Mapping[str, Any] | None = None) -> Operator:
+def bind(spec: StepSpec, models: Mapping[str, Any] | None, ports: Mapping[str, Any] | None = None) -> Operator:
     """A live copy of the spec's operator, its context set and `setup()` called.
 
-    `models`: live models by name; `ports`: Datasets by name.
+    `models`: live models by name, None where none is needed yet (their parameters keep the names); `ports`: Datasets by name.
     """
     operator = pickle.loads(pickle.dumps(spec.operator))  # always through pickle, so that what fails in a pool fails everywhere
     alive = {**(DERIVED if "messages" in spec.columns else {}), **spec.columns}
@@ -104,21 +104,23 @@ def bind(spec: StepSpec, models: Mapping[str, Any], ports: Mapping[str, Any] | N
         value = operator.params.get(param.name)
         if param.kind == "expr" and value is not None:
             setattr(operator, param.name, _each(value, lambda v: compile(str(v), alive, spec.constants, functions())))
-        elif param.kind == "template" and isinstance(value, str):
-            setattr(operator, param.name, TemplateText(value))
+        elif param.kind == "template" and value is not None:
+            setattr(operator, param.name, _each(value, lambda v: TemplateText(v, spec.constants)))
         elif param.kind == "secret" and value is not None:
             setattr(operator, param.name, secret(value))
-        elif param.kind == "file" and value is not None:
+        elif param.kind in ("file", "given", "taken") and value is not None:
             setattr(operator, param.name, _paths(param.name, value, spec.paths))
-        elif param.kind == "model" and value is not None:
-            setattr(operator, param.name, models[spec.models[param.name]])
+        elif param.kind == "model" and value is not None and models is not None:
+            setattr(operator, param.name, _models(param.name, value, spec.models, models))
         elif param.kind == "operator" and value is not None:
             setattr(operator, param.name, bind(spec.nested[param.name], models))
         elif param.kind == "dataset":
             setattr(operator, param.name, (ports or {}).get(param.name))
     for name, value in spec.located.items():
         setattr(operator, name, value)
-    operator.context = RunContext(spec.id, spec.seed, spec.scratch, spec.formatted, spec.recipe)
+    operator.context = context = RunContext(spec.id, spec.seed, spec.scratch, spec.formatted, spec.recipe, columns=alive)
+    for param in spec.nested:
+        getattr(operator, param).context.notes = context.notes  # an operator given as value tells its story in this step's
     operator.state = load_state(spec.state)
     operator.setup()
     return operator
@@ -146,6 +148,14 @@ def _each(value: Any, make: Any) -> Any:
     if isinstance(value, Mapping):
         return {k: make(v) for k, v in value.items()}
     return [make(v) for v in value] if isinstance(value, list) else make(value)
+
+
+def _models(name: str, value: Any, named: Mapping[str, str], live: Mapping[str, Any]) -> Any:
+    if isinstance(value, Mapping):
+        return {k: live[named[f"{name}.{k}"]] for k in value}
+    if isinstance(value, list):
+        return [live[named[f"{name}.{i}"]] for i in range(len(value))]
+    return live[named[name]]
 
 
 def _paths(name: str, value: Any, paths: Mapping[str, str]) -> Any:

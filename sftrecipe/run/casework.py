@@ -102,7 +102,7 @@ def _unknown_step(plan: Plan, case: TestCase) -> Problems:
     from sftrecipe.errors import did_you_mean
 
     problems = Problems()
-    problems.error("R128", f"no step is called `{case.step}`", case.place.at("step").span(), help=did_you_mean(case.step, plan.nodes))
+    problems.error("R137", f"no step is called `{case.step}`", case.place.at("step").span(), help=did_you_mean(case.step, plan.nodes))
     return problems
 
 

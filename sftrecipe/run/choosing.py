@@ -11,7 +11,7 @@ from sftrecipe.errors import StepError
 from sftrecipe.ledger import Events
 from sftrecipe.plan import Node
 from sftrecipe.run.kinds import bound, fitted, guarded, manifest_of, types_of
-from sftrecipe.run.part import _write, write_frame
+from sftrecipe.run.part import write_bytes, write_frame
 from sftrecipe.run.result import part_entry
 from sftrecipe.table import Table
 from sftrecipe.verbs import Choice
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from sftrecipe.run.interpreter import Run
 
-__all__ = ["choose"]
+__all__ = ["choose", "matching"]
 
 
 def choose(run: Run, node: Node, folder: Path, source: Table, ports: Mapping[str, Table]) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def choose(run: Run, node: Node, folder: Path, source: Table, ports: Mapping[str
     spec, operator = bound(run, node, folder, ports, state)
     rows = np.arange(len(source), dtype=np.int64)
     run.progress.begin(node.id, 1, 0)
-    inside = _matching(run, node, spec, source)
+    inside = matching(run, node, spec, source)
     view = source if inside is None else source.keep(inside)
     choice = guarded(node, operator.choose, run.dataset(view, spec.scratch, operator.heavy))
     kept = _checked(node, choice, len(view))
@@ -48,7 +48,7 @@ def choose(run: Run, node: Node, folder: Path, source: Table, ports: Mapping[str
     return manifest_of(parts, types_of(node), [counts], files)
 
 
-def _matching(run: Run, node: Node, spec: Any, source: Table) -> np.ndarray | None:
+def matching(run: Run, node: Node, spec: Any, source: Table) -> np.ndarray | None:
     """The rows that `where` names; None for all. The others pass untouched."""
     import numpy as np
 
@@ -186,4 +186,4 @@ def _array(path: Path, array: np.ndarray) -> tuple[str, str]:
 
     data = io.BytesIO()
     np.save(data, array, allow_pickle=False)
-    return _write(path, data.getvalue())
+    return write_bytes(path, data.getvalue())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ class RunContext:
     formatted: tuple[str, ...] = ()
     recipe: str = ""
     plan: Any = None
+    columns: Mapping[str, str] = field(default_factory=dict)
     notes: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
     on_progress: Callable[[int, int], None] | None = None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import inspect
 from collections import Counter
@@ -16,7 +15,7 @@ from sftrecipe.plan import Node
 from sftrecipe.rows import Rows, content_hash, row_id
 from sftrecipe.run.batch import ROW, Live
 from sftrecipe.run.bind import bind
-from sftrecipe.run.kinds import bound, manifest_of, types_of
+from sftrecipe.run.kinds import bound, guarded, manifest_of, types_of
 from sftrecipe.run.mixing import fresh_ids
 from sftrecipe.run.part import matches, write_frame
 from sftrecipe.run.result import part_entry
@@ -32,12 +31,16 @@ if TYPE_CHECKING:
 __all__ = ["evolve_all", "evolve_rows"]
 
 
+ALWAYS = ("source", "license", "tools")
+
+
 def evolve_rows(run: Run, node: Node, folder: Path, source: Table) -> dict[str, Any]:
     """Every row's children, shard by shard; ids are made unique over all shards at the end."""
     from sftrecipe.run.part import _where
 
     spec = run.spec(node, folder / "scratch" / node.id.replace("/", "_"))
     live = Live(spec, bind(spec, run.live_models([node])), _where(spec))
+    live.inherited = _inherited(node)
     columns = types_of(node)
     entries: list[dict[str, Any]] = []
     tallies: list[dict[str, Any]] = []
@@ -55,6 +58,11 @@ def evolve_rows(run: Run, node: Node, folder: Path, source: Table) -> dict[str, 
         run.progress.advance(node.id, frame.height)
     counts = vars(merge_counts(node.id, tallies))
     return manifest_of(entries, columns, [counts], {})
+
+
+def _inherited(node: Node) -> list[str]:
+    """The columns that a child may have from its parent: those that neither the step writes nor its rewriting makes stale."""
+    return [c for c, column in node.columns_out.items() if c not in (*node.flow.writes, "id", "messages") and not column.stale]
 
 
 def _part(live: Live, frame: pl.DataFrame, columns: Mapping[str, str]) -> tuple[pl.DataFrame, dict[str, Any], Events]:
@@ -81,7 +89,7 @@ def _part(live: Live, frame: pl.DataFrame, columns: Mapping[str, str]) -> tuple[
             children.append((at, row["id"], child))
             born += 1
     tally = events.counts(frame.height)[0]
-    made_rows = _interleaved(frame, stay, children, columns)
+    made_rows = _interleaved(frame, stay, children, columns, live.inherited)
     tally |= {"born": born, "rows_out": made_rows.height}
     events.noted(live.operator.context, 0)
     tally["notes"] = events.counts(frame.height)[0]["notes"]
@@ -92,7 +100,7 @@ def _results(live: Live, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
     if inspect.iscoroutinefunction(live.row_form):
         from sftrecipe.models.pull import run_rows
 
-        return run_rows(list(rows), live.row_form) if rows else []
+        return live.call(run_rows, list(rows), live.row_form) if rows else []  # type: ignore[no-any-return]
     found: list[Any] = []
     for row in rows:
         try:
@@ -133,9 +141,13 @@ def _judge(live: Live, events: Events, at: int, row: Mapping[str, Any], answer: 
 
 
 def _interleaved(
-    frame: pl.DataFrame, stay: list[bool], children: list[tuple[int, str, Child]], columns: Mapping[str, str]
+    frame: pl.DataFrame,
+    stay: list[bool],
+    children: list[tuple[int, str, Child]],
+    columns: Mapping[str, str],
+    inherited: Sequence[str] = (),
 ) -> pl.DataFrame:
-    """Parents that stay, each followed by its children. A child inherits source, licence and tools; nothing else unless it is given."""
+    """Parents that stay, each followed by its children. A child inherits source, licence and tools; with `inherit` all of `inherited`."""
     import polars as pl
 
     schema = {c: parse_type(w).dtype() for c, w in columns.items()}
@@ -148,9 +160,10 @@ def _interleaved(
     for nth, (at, parent, child) in enumerate(children):
         base = frame.row(at, named=True)
         given = {c: child.columns.get(c) for c in columns if c in child.columns}
-        inherited = {c: base.get(c) for c in ("source", "license", "tools") if c in columns}
+        own = (*ALWAYS, *(inherited if child.inherit else ()))
+        kept = {c: base.get(c) for c in own if c in columns}
         known = child.parents or (parent,)
-        record = {**dict.fromkeys(columns), **inherited, **given, "messages": _full(child.messages)}
+        record = {**dict.fromkeys(columns), **kept, **given, "messages": _full(child.messages)}
         record["id"] = child_id(known, child.messages)
         if "parents" in columns:
             record["parents"] = list(known)
@@ -188,7 +201,7 @@ def evolve_all(run: Run, node: Node, folder: Path, source: Table, ports: Mapping
 
     spec, operator = bound(run, node, folder, ports)
     run.progress.begin(node.id, 1, 0)
-    children = asyncio.run(_evolve(operator, run.dataset(source, spec.scratch)))
+    children = guarded(node, _evolve, operator, run.dataset(source, spec.scratch))
     columns = types_of(node)
     kept = operator.params.get("parents") != "drop"
     parents = source.frame([c for c in source.columns])
@@ -214,9 +227,15 @@ def evolve_all(run: Run, node: Node, folder: Path, source: Table, ports: Mapping
     return manifest_of([entry], columns, [vars(merge_counts(node.id, [tally]))], run.save_artefacts(folder, getattr(operator, "artefacts", {})))
 
 
-async def _evolve(operator: Any, data: Any) -> Sequence[Child]:
-    found = operator.evolve(data)
-    return await found if inspect.isawaitable(found) else found  # type: ignore[no-any-return]
+def _evolve(operator: Any, data: Any) -> Sequence[Child]:
+    if not inspect.iscoroutinefunction(operator.evolve):
+        return operator.evolve(data)  # type: ignore[no-any-return]
+    from sftrecipe.models.pull import run_rows
+
+    found = run_rows([data], operator.evolve)[0]  # a loop that lets connections go when it ends
+    if isinstance(found, BaseException):
+        raise found
+    return found  # type: ignore[no-any-return]
 
 
 def _with_base(frame: pl.DataFrame, columns: Mapping[str, str]) -> pl.DataFrame:

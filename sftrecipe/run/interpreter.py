@@ -151,7 +151,7 @@ class Run:
         """The live load operator, its pieces, and the digests of what they read."""
         if stage.kind != "load":
             return None, [], {}
-        operator = bind_load(self.spec(stage.first, self.store.root / "scratch" / stage.first.id))
+        operator = bind_load(self.spec(stage.first, self.store.root / "scratch" / stage.first.id), None)
         pieces = operator.pieces(self.options.shard_bytes)
         digests: dict[str, str] = {}
         for piece in pieces:
@@ -273,7 +273,9 @@ class Run:
 
     def spec(self, node: Node, scratch: Path, state: str = "") -> StepSpec:
         """A node as it travels to where it runs."""
-        paths = {name: str(path) for name, path in node.files.items()}
+        from sftrecipe.run.outputs import given_paths
+
+        paths = {name: str(path) for name, path in {**node.files, **node.taken}.items()} | given_paths(self, node)
         paths |= {name: str(self.artefact(step, key)) for name, (step, key) in node.artefacts.items()}
         return spec_of(node, step_seed(self.plan.recipe.seed, node), scratch, paths, state, self.plan.recipe.text)
 

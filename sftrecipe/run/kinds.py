@@ -82,8 +82,12 @@ def fitted(run: Run, node: Node, folder: Path, source: Table, ports: Mapping[str
     """Runs `fit` over everything, if the operator has one. Returns where its state lies, and the artefact files."""
     if not node.has_fit:
         return "", {}
+    from sftrecipe.run.choosing import matching
+
     spec, operator = bound(run, node, folder, ports)
-    state = guarded(node, operator.fit, run.dataset(source, spec.scratch, operator.heavy))
+    inside = matching(run, node, spec, source)  # rows that `where` leaves out are no part of what is learnt
+    view = source if inside is None else source.keep(inside)
+    state = guarded(node, operator.fit, run.dataset(view, spec.scratch, operator.heavy))
     if not isinstance(state, Mapping):
         raise StepError(f"`{node.entry.full}` ({node.entry.origin}): fit must give a mapping", step=node.id, code="P010")
     files = run.save_artefacts(folder, {**state, **getattr(operator, "artefacts", {})})

@@ -38,9 +38,9 @@ class PieceJob:
     shard_bytes: int
 
 
-def bind_load(spec: StepSpec) -> Load:
-    """The live load operator."""
-    operator = bind(spec, {})
+def bind_load(spec: StepSpec, models: Mapping[str, Any] | None) -> Load:
+    """The load operator; its models are live only where they are given."""
+    operator = bind(spec, models)
     if not isinstance(operator, Load):
         raise StepError(f"`{spec.name}` is no load", step=spec.id)
     return operator
@@ -52,7 +52,10 @@ def compute_load(run: Run, spec: StepSpec, pieces: Sequence[Mapping[str, Any]], 
     todo = [j for j in jobs if not (folder / f"piece-{j.number:05d}.json").exists()]
     size = sum(p.get("stop", 0) - p.get("start", 0) for p in pieces)
     run.progress.begin(spec.id, len(jobs), len(jobs) - len(todo))
-    for _, rows in run.engine.map(read_piece, todo, heavy=size > run.options.pool_bytes):
+    models = run.live_models([run.plan.nodes[spec.id]])
+    # models live in this process, on one event loop at a time: pieces one after another
+    read = enumerate(read_piece(j, models) for j in todo) if spec.models else run.engine.map(read_piece, todo, heavy=size > run.options.pool_bytes)
+    for _, rows in read:
         run.progress.advance(spec.id, rows)
     written = [_piece_result(folder, j.number) for j in jobs]
     shards = [Written(**s) for w in written for s in w["shards"]]
@@ -75,11 +78,11 @@ def compute_load(run: Run, spec: StepSpec, pieces: Sequence[Mapping[str, Any]], 
     return manifest
 
 
-def read_piece(job: PieceJob) -> int:
+def read_piece(job: PieceJob, models: Mapping[str, Any] | None = None) -> int:
     """Reads one piece into shards of bounded size. Returns the rows read."""
     import json
 
-    operator = bind_load(job.spec)
+    operator = bind_load(job.spec, models)
     shards: list[Written] = []
     frames: list[Any] = []
     bad: list[list[Any]] = []

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sftrecipe import params as declared
 from sftrecipe.errors import StepError
 from sftrecipe.plan import Node
 from sftrecipe.run.kinds import bound, guarded
@@ -20,12 +21,21 @@ from sftrecipe.table import Table
 if TYPE_CHECKING:
     from sftrecipe.run.interpreter import Run
 
-__all__ = ["ensure_written", "put", "target_of"]
+__all__ = ["ensure_written", "given_paths", "put", "target_of"]
 
 
 def target_of(run: Run, node: Node) -> Path:
     """Where a write puts its output; trial runs get a name of their own."""
-    text = str(node.operator.params["path"])
+    return _placed(run, str(node.operator.params["path"]))
+
+
+def given_paths(run: Run, node: Node) -> dict[str, str]:
+    """Where each `Given` parameter of a step points."""
+    kinds = declared.specs(type(node.operator)).values()
+    return {s.name: str(_placed(run, str(value)).absolute()) for s in kinds if s.kind == "given" and (value := node.operator.params.get(s.name))}
+
+
+def _placed(run: Run, text: str) -> Path:
     path = Path(run.options.out, Path(text).expanduser())
     if run.options.limit is None:
         return path

@@ -6,26 +6,29 @@ is on disk, by rename, before the driver hears of it.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sftrecipe.errors import StepError
 from sftrecipe.ledger import Events
 from sftrecipe.rows import BATCH_ROWS, DERIVED, Rows, derive
 from sftrecipe.run.batch import ROW, Live, Outcome, columns_of_batch, run_filter
 from sftrecipe.run.bind import StepSpec, bind
-from sftrecipe.store import atomic_bytes, trust
+from sftrecipe.store import atomic_bytes, sha256_of, trust
 from sftrecipe.table import Part
 from sftrecipe.types import parse_type
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["PartJob", "Written", "run_part", "write_frame"]
+__all__ = ["PartJob", "PartRun", "Written", "columns_needed", "matches", "run_part", "write_bytes", "write_frame"]
 
 
 @dataclass
@@ -113,6 +116,8 @@ class PartRun:
         self.job, self.steps = job, steps
         self.events = Events([s.spec.id for s in steps])
         self.made = list(dict.fromkeys(n for s in steps for n in s.spec.writes))
+        self.before = {n for n in self.made if n in steps[0].spec.columns}
+        self.changed: set[str] = set()
         self.chunks: list[pl.DataFrame] = []
 
     def batch(self, rows: Rows) -> None:
@@ -164,6 +169,7 @@ class PartRun:
         import polars as pl
 
         made = [_spread(series, mask, rows, name) for name, series in outcome.columns.items()]
+        self.changed.update(outcome.columns)
         frame = rows.frame.with_columns(made)
         if "messages" in outcome.columns:  # what was derived came from the old texts
             frame = frame.drop([c for c in DERIVED if c in frame.columns])
@@ -176,7 +182,8 @@ class PartRun:
             return rows
         at = [f[0] for f in outcome.failed]
         numbers = target.frame[ROW].to_numpy()[at]
-        drop = live.spec.on_error == "drop"
+        # a row that could not be formatted is no row for a trainer: it leaves, unless the recipe says otherwise
+        drop = live.spec.on_error == "drop" or (live.spec.verb == "format" and live.spec.on_error is None)
         codes, facts = [f[1] for f in outcome.failed], [f[2] for f in outcome.failed]
         kinds = ["failed" if drop else "null"] * len(at)
         self.events.dropped(number, numbers, target.frame["id"][at], codes, None, kinds=kinds, facts=facts)
@@ -188,7 +195,9 @@ class PartRun:
 
     def finish(self, rows_in: int) -> Written:
         """Writes new columns, the rows that stay and the ledger."""
-        return finish(self.job, rows_in, self.chunks, self.events, self.made, {n: w for s in self.steps for n, w in s.spec.writes.items()})
+        made = [n for n in self.made if n in self.changed or n not in self.before]
+        words = {n: w for s in self.steps for n, w in s.spec.writes.items()}
+        return finish(self.job, rows_in, self.chunks, self.events, made, words)
 
 
 def matches(live: Live, rows: Rows) -> pl.Series | None:
@@ -236,7 +245,7 @@ def finish(
         keep[gone] = False
         data = io.BytesIO()
         np.save(data, np.flatnonzero(keep).astype(np.uint32), allow_pickle=False)
-        written.files["index"] = _write(job.folder / f"{name}.index.npy", data.getvalue())
+        written.files["index"] = write_bytes(job.folder / f"{name}.index.npy", data.getvalue())
     if len(events):
         written.files["ledger"] = write_frame(job.folder / f"{name}.ledger.parquet", events.frame(), "lz4")
     written.counts = events.counts(rows_in)
@@ -261,27 +270,33 @@ def _aligned(parts: list[pl.DataFrame], made: list[str], rows: int, words: Mappi
 
 def write_frame(path: Path, frame: pl.DataFrame, compression: str = "uncompressed") -> tuple[str, str]:
     """Writes a Parquet file by rename. Returns its name and sha256."""
-    data = io.BytesIO()
-    # one chunk, one row group: the bytes depend on the rows alone
-    frame.rechunk().write_parquet(data, compression=compression, row_group_size=max(frame.height, 1), statistics=False)  # type: ignore[arg-type]
-    return _write(path, data.getbuffer())
-
-
-def _write(path: Path, data: Any) -> tuple[str, str]:
-    import hashlib
-    import os
-
-    from sftrecipe.errors import StepError
-
-    sha = hashlib.sha256(data).hexdigest()
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
+        # one chunk, one row group: the bytes depend on the rows alone
+        frame.rechunk().write_parquet(part, compression=compression, row_group_size=max(frame.height, 1), statistics=False)  # type: ignore[arg-type]
+        sha = sha256_of(part)
         # no fsync: a file torn by a power cut fails its sha256 and is made again
-        with part.open("wb") as file:
-            file.write(data)
         os.replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise StepError(f"cannot write {path}: {error.strerror} ({len(data):,} bytes)", code="R663", help="free space and run again") from error
+        raise _full(path, error) from error
     trust(path, sha)
     return path.name, sha
+
+
+def write_bytes(path: Path, data: bytes | memoryview) -> tuple[str, str]:
+    """Writes a file by rename. Returns its name and sha256."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
+    try:
+        part.write_bytes(data)
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise _full(path, error) from error
+    sha = hashlib.sha256(data).hexdigest()
+    trust(path, sha)
+    return path.name, sha
+
+
+def _full(path: Path, error: OSError) -> StepError:
+    return StepError(f"cannot write {path}: {error.strerror or error}", code="R663", help="free space and run again")

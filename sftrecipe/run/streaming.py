@@ -12,7 +12,7 @@ from sftrecipe.plan import Stage
 from sftrecipe.rows import BATCH_ROWS, Rows
 from sftrecipe.run.batch import ROW, Live, columns_of_batch, view_of
 from sftrecipe.run.bind import StepSpec, bind
-from sftrecipe.run.kinds import fitted, manifest_of, types_of
+from sftrecipe.run.kinds import fitted, guarded, manifest_of, types_of
 from sftrecipe.run.part import PartJob, PartRun, Written, columns_needed, matches, run_part
 from sftrecipe.run.result import part_entry
 from sftrecipe.table import Table
@@ -37,6 +37,8 @@ def stream(run: Run, stage: Stage, folder: Path, source: Table, ports: Mapping[s
         run.progress.advance(stage.id, written.rows_in)
     written = [done[n] for n in sorted(done)]
     counts = [vars(merge_counts(s.id, [w.counts[i] for w in written])) for i, s in enumerate(specs)]
+    for node, figures in zip(stage.nodes, counts, strict=True):
+        guarded(node, node.operator.review, figures)
     return manifest_of(entries_of(written), types_of(stage.last), counts, files)
 
 
@@ -102,7 +104,7 @@ def run_async(job: PartJob, live: Live) -> Written:
     mask = matches(live, rows)
     target = rows if mask is None else rows.keep(mask)
     view = view_of(live, target)
-    results = run_rows(list(view), live.row_form) if len(view) else []
+    results = live.call(run_rows, list(view), live.row_form) if len(view) else []
     if live.spec.verb == "filter":
         raise live.fault("is an async filter; score first, then filter on the score")
     outcome = columns_of_batch(live, target, results)

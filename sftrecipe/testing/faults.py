@@ -91,7 +91,7 @@ def pick_fault(behaviour: Behaviour, body: Mapping[str, Any], name: str, tries: 
 def text_for(behaviour: Behaviour, body: Mapping[str, Any], name: str) -> str:
     """The answer's text: scripted, or shaped by the schema asked for, or words that depend on the request alone."""
     users = [m.get("content") for m in body.get("messages", ()) if m.get("role") == "user"]
-    last = str(users[-1]) if users else ""
+    last = str(users[-1]) if users else str(body.get("prompt", ""))
     for part, reply in behaviour.replies.items():
         if part in last:
             return str(reply[int(name, 16) % len(reply)] if isinstance(reply, list) else reply)

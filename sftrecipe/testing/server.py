@@ -6,7 +6,7 @@
 
     python -m sftrecipe.testing.server --port 8399 --latency 0.2 --fault 429=0.05
 
-It serves /v1/chat/completions, /v1/embeddings, /v1/models, /stats and /reset, and ends by itself after `max_seconds`.
+It serves /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models, /stats and /reset, and ends by itself after `max_seconds`.
 Answers depend on the request alone; they are words, not thoughts. Needs aiohttp.
 """
 
@@ -85,6 +85,7 @@ class _App:
     def application(self) -> web.Application:
         app = web.Application(client_max_size=64 << 20)
         app.router.add_post("/v1/chat/completions", self.chat)
+        app.router.add_post("/v1/completions", self.chat)
         app.router.add_post("/v1/embeddings", self.embeddings)
         app.router.add_get("/v1/models", self.models)
         app.router.add_get("/stats", self.stats)
@@ -208,7 +209,9 @@ def _completion(body: Mapping[str, Any], name: str, text: str) -> dict[str, Any]
     text = " ".join(words[:limit]) if cut else text
     asked, told = len(json.dumps(body.get("messages"))) // 4, len(words[:limit]) if cut else len(words)
     choice: dict[str, Any] = {"index": 0, "finish_reason": "length" if cut else "stop", "logprobs": None}
-    choice["message"] = {"role": "assistant", "content": text, "refusal": None}
+    choice |= (
+        {"text": text} if "prompt" in body else {"message": {"role": "assistant", "content": text, "refusal": None}}
+    )
     if body.get("logprobs"):
         choice["logprobs"] = {"content": _logprobs(text, int(body.get("top_logprobs") or 0), name)}
     usage = {"prompt_tokens": asked, "completion_tokens": told, "total_tokens": asked + told}

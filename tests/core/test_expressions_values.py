@@ -247,6 +247,29 @@ def test_order_of_rows_changes_nothing(text, table):
     assert forward == backward[::-1]
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20), st.sampled_from([3.0, 7.3, 1e5, -0.1, 10]), st.sampled_from("/%"))
+def test_division_by_a_constant_is_exact_in_every_batch(found, by, sign):
+    # Polars multiplies by 1 / 7.3 where it sees many rows and divides where it sees one
+    table = [{"f": f} for f in found]
+    text = f"f {sign} {by}"
+    expected = [Rules(row).run(text) for row in table]
+    assert values(text, table, {"f": "float"}) == expected
+    assert [values(text, [row], {"f": "float"})[0] for row in table] == expected
+    lists = [{"f": found}]
+    assert values(f"f {sign} {by}", lists, {"f": "list[float]"}) == [expected]
+    assert values(f"log(abs(f) + 1, {abs(by)})", table, {"f": "float"}) == [
+        values(f"log(abs(f) + 1, {abs(by)})", [row], {"f": "float"})[0] for row in table
+    ]
+
+
+def test_constants_beside_columns_of_nulls_keep_every_row():
+    # a computed scalar loses its length in Polars when it meets a column of nulls
+    table = [dict.fromkeys(COLUMNS)] * 3
+    for text in ("((0 + 0) < (i + i))", "(1 if true else 2) == i", "coalesce(null, 1) > f / 2", "(words('a b') + 0) < -i"):
+        assert values(text, table) == [None, None, None], text
+
+
 # -- by example
 
 

@@ -38,7 +38,7 @@ def data(vectors: Any = None, tags: Any = None, shards: int = 1) -> MemoryDatase
 
 def figures(dataset: MemoryDataset, **params: Any) -> dict[str, Any]:
     made = Diversity(**params).measure({"one": dataset})
-    return made["table"].row(0, named=True) | (made["seen"].row(0, named=True) if "seen" in made else {})
+    return made["table"].row(0, named=True) | made["details"].row(0, named=True)
 
 
 def test_nearest_by_brute_force(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,8 +81,10 @@ def test_a_line_by_hand() -> None:
 def test_tags_are_covered_against_all_inputs() -> None:
     before = data(tags=[["a", "b"], ["a", "c"], [], None, ["d"]])
     after = data(tags=[["a", "b"], ["a"]])
-    table = Diversity(embedding=None, tags="tags").measure({"before": before, "after": after})["table"]
-    assert table.columns == ["input", "rows", "tags", "coverage", "tags_per_row", "tag_entropy"]
+    made = Diversity(embedding=None, tags="tags").measure({"before": before, "after": after})
+    assert made["table"].columns == ["input", "rows", "tags", "coverage"]
+    assert made["details"].columns == ["input", "rows", "tags_per_row", "tag_entropy"]
+    table = made["table"].hstack(made["details"].drop("input", "rows"))
     assert table["tags"].to_list() == [4, 2]
     assert table["coverage"].to_list() == [1.0, 0.5]
     assert table["tags_per_row"].to_list() == [1.0, 1.5]

@@ -131,7 +131,7 @@ def test_decay_draws_with_the_weights_it_says():
     from sftrecipe_diversity.draws import gumbel
 
     places = np.array([0.0, 1.0])
-    first = sum(int(decayed(places, 0.5, gumbel(seed, ["a", "b"])).argmin() == 0) for seed in range(3000))
+    first = sum(int(decayed(places, 0.5, gumbel(seed, pl.Series(["a", "b"]))).argmin() == 0) for seed in range(3000))
     assert abs(first / 3000 - 2 / 3) < 0.03
 
 

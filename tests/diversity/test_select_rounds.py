@@ -167,6 +167,14 @@ def test_half_a_file_is_an_error(tmp_path, frame):
         choose(operator(tmp_path), frame)
 
 
+def test_no_vector_column_is_read_with_take_and_the_messages_are():
+    columns = {"id": "text", "messages": "messages"}
+    looped = operator("x").flow(columns).reads
+    assert "embedding" not in looped and "messages" in looped
+    static = ready(KCenter, size=3).flow(columns).reads
+    assert "embedding" in static and "messages" not in static
+
+
 def test_rows_beyond_the_pool_are_ignored(tmp_path, frame):
     (tmp_path / "vectors").mkdir()
     ids = [*frame["id"].to_list(), "stranger"]

@@ -91,7 +91,7 @@ def test_random_depends_on_the_seed():
 
 
 def test_draws_are_uniform_and_gumbel():
-    ids = [str(i) for i in range(20000)]
+    ids = pl.Series([str(i) for i in range(20000)])
     u, g = uniform(3, ids), gumbel(3, ids)
     assert u.min() > 0 and u.max() < 1
     assert abs(u.mean() - 0.5) < 0.01 and abs(np.histogram(u, 10)[0] / 2000 - 1).max() < 0.1
@@ -99,4 +99,5 @@ def test_draws_are_uniform_and_gumbel():
 
 
 def test_draws_for_another_use_are_others():
-    assert not np.allclose(uniform(3, ["a", "b"], "init"), uniform(3, ["a", "b"]))
+    ids = pl.Series(["a", "b"])
+    assert not np.allclose(uniform(3, ids, "init"), uniform(3, ids))

@@ -110,12 +110,7 @@ CASES: dict[str, tuple[dict[str, Any], str, list[tuple[str, str | None]], dict[s
         [("user", "p"), ("assistant", "c")],
         {"prompt": [{"w": 1}]},
     ),
-    "query and response": (
-        {"query": "q", "response": "r"},
-        "prompt_completion",
-        [("user", "q"), ("assistant", "r")],
-        {},
-    ),
+    "query": ({"query": "q", "response": "r"}, "prompt_completion", [("user", "q"), ("assistant", "r")], {}),
     "input messages and output": (
         {"input": [{"role": "user", "content": "q"}], "output": "r", "reasoning": "on"},
         "prompt_completion",

@@ -184,6 +184,15 @@ def test_a_folder_is_a_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     ]
 
 
+def test_a_written_folder_loads_again(tmp_path: Path) -> None:
+    write(rows(30, tools=True), tmp_path / "mix", "out/mix", shard_rows=20)
+    (tmp_path / "mix" / "manifest.json").write_text("{}")
+    (tmp_path / "mix" / "x.manifest.json").write_text("{}")
+    made = read_all(Load(path=str(tmp_path / "mix"), id="id"))
+    assert (made.bad, made.frame["id"].to_list()) == ([], [f"{n:016x}" for n in range(30)])
+    assert made.frame["messages"].equals(rows(30, tools=True)["messages"])
+
+
 def test_the_card_tells_sources_licences_and_columns(tmp_path: Path) -> None:
     write(rows(5), tmp_path, "out/mix", columns=["id", "messages"])
     text = (tmp_path / "README.md").read_text()

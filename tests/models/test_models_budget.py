@@ -90,7 +90,9 @@ def breaker(patience=120.0, first=15.0):
 def test_two_minutes_of_refusals_end_the_run_with_the_cause():
     b, now = breaker()
     b.succeeded()
-    b.failed(b"k", Refused("overloaded", "HTTP 429: no room"))
+    for n in range(OUTAGE):
+        b.failed(bytes([n]), Refused("overloaded", "HTTP 429: no room"))
+    assert not b.blames_requests
     now[0] = 119
     b.check()
     now[0] = 121
@@ -139,6 +141,17 @@ def test_a_server_that_answered_before_gets_the_full_patience():
     now[0] = 121
     with pytest.raises(Fatal):
         b.check()
+
+
+def test_few_requests_that_are_refused_while_others_were_answered_are_to_blame():
+    b, _ = breaker()
+    b.failed(b"k", Refused("overloaded", "HTTP 429"))
+    assert not b.blames_requests  # nobody was ever answered
+    b.succeeded()
+    b.failed(b"k", Refused("overloaded", "HTTP 429"))
+    assert b.blames_requests
+    b.failed(b"k", Unreachable("unreachable", "gone"))
+    assert not b.blames_requests
 
 
 def test_eight_different_failures_are_an_outage_one_row_is_not():

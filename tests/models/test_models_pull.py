@@ -11,8 +11,7 @@ import textwrap
 import time
 
 import pytest
-from hypothesis import given
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sftrecipe.errors import BudgetReached, Pending, RowError, StepError

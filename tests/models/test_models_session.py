@@ -302,6 +302,15 @@ def test_a_refusal_spends_no_attempt_and_retry_after_is_obeyed(tmp_path):
     s.close()
 
 
+def test_a_request_that_alone_is_refused_for_ever_costs_its_row(tmp_path):
+    time = FakeTime()
+    s = session(tmp_path, lambda r, n: Refused("overloaded", "429") if last(r) == "7" else "ok", time=time, seconds=5, concurrency=2)
+    out = ask(s, [str(i) for i in range(100)])
+    assert [(i, o.code) for i, o in enumerate(out) if isinstance(o, RowError)] == [(7, "overloaded")]
+    assert ask(s, ["another"]) == ["ok"]
+    s.close()
+
+
 def test_an_outage_of_a_minute_loses_no_row(tmp_path):
     time = FakeTime()
 
@@ -451,6 +460,13 @@ def test_recorded_seconds_are_there_for_estimates(tmp_path):
     s = session(tmp_path, time=time, seconds=0.5)
     ask(s, ["a", "b"])
     assert s.seconds() == [0.5, 0.5]
+    s.close()
+
+
+def test_rewards_come_from_providers_that_give_them(tmp_path):
+    s = session(tmp_path)
+    with pytest.raises(StepError, match="gives no rewards"):
+        asyncio.run(s.reward(user("x")))
     s.close()
 
 

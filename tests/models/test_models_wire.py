@@ -143,6 +143,7 @@ def test_answers_that_are_none_are_named(data, kind, code):
         (402, "Insufficient Balance", None, Fatal, "no_credit"),
         (429, "You exceeded your current quota", "insufficient_quota", Fatal, "no_credit"),
         (429, "Rate limit reached for requests", "rate_limit_exceeded", Refused, "overloaded"),
+        (429, "Request too large for gpt-4o on tokens per min (TPM): Limit 10000, Requested 12000", "tokens", Unusable, "too_large"),
         (503, "busy", None, Refused, "overloaded"),
         (529, "overloaded", None, Refused, "overloaded"),
         (404, "The model `gpt-9` does not exist or you do not have access to it.", "model_not_found", Fatal, "unknown_model"),
