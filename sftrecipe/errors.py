@@ -161,7 +161,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     names = sorted(set(known))
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     if not near:  # a dropped prefix or suffix (`kcentre` for `select.kcenter`) is far in ratio, near in meaning
-        near = [n for n in names if len(word) > 2 and (word in n or n in word)][:1]
+        near = [n for n in names if (len(word) > 2 and word in n) or (len(n) > 3 and n in word)][:1]
     return f"did you mean `{near[0]}`?" if near else ""
 
 

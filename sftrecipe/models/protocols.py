@@ -76,7 +76,7 @@ class Embedder(Protocol):
 
     @property
     def fit_rows(self) -> int:
-        """How many texts `fit` wants to see at most; 0 for pretrained models, which learn nothing."""
+        """How many texts `fit` wants to see at most; 0: `fit` need not be called."""
         ...
 
     @property
@@ -85,7 +85,7 @@ class Embedder(Protocol):
         ...
 
     def fit(self, texts: Sequence[str]) -> Mapping[str, Any]:
-        """What must be learnt from all texts first (tfidf), as arrays, frames and JSON; {} for pretrained models."""
+        """What must be learnt from texts first (tfidf) or told about them, as arrays, frames and JSON."""
         ...
 
     def embed(self, texts: Sequence[str], state: Mapping[str, Any] | None = None) -> np.ndarray:

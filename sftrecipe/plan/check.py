@@ -48,7 +48,7 @@ def check_recipe(recipe: Recipe, registry: Registry, problems: Problems) -> Plan
     resolver = Resolver(recipe, registry, problems)
     _requires(recipe, problems)
     resolver.models()
-    flows = Flows(functions_of(registry), problems)
+    flows = Flows(functions_of(registry), problems, [e.full for e in registry.operators()])
     plan = Plan(recipe, providers=resolver.providers)
     broken = set(recipe.broken)
     for step in recipe.steps:

@@ -28,8 +28,9 @@ QUARANTINE: Mapping[str, str] = {"file": "text", "line": "int", "offset": "int",
 class Flows:
     """Walks the nodes in order and gives each its columns. Problems go to `problems`."""
 
-    def __init__(self, functions: Mapping[str, Function], problems: Problems) -> None:
+    def __init__(self, functions: Mapping[str, Function], problems: Problems, operators: Iterable[str] = ()) -> None:
         self.functions, self.problems = functions, problems
+        self.writers = {full.rpartition(".")[2]: full for full in operators if full.startswith(("tag.", "score."))}
         self.told: set[str] = set()  # names that were found wrong in the node at hand; "" for an expression as a whole
         self.before: dict[str, Columns] = {}
         self.after: dict[str, Columns] = {}
@@ -117,27 +118,39 @@ class Flows:
         try:
             checked = check(text, alive, want=want, params=node.step.constants, functions=self.functions)
         except ExpressionError as error:
-            self._refused(error, text, place)
+            self._refused(error, text, place, node)
             return []
         node.functions |= dict(checked.functions)
         for name in checked.columns:
             self._readable(name, node.columns_in, place.span(), node)
         return list(checked.columns)
 
-    def _refused(self, error: ExpressionError, text: str, place: Place) -> None:
+    def _refused(self, error: ExpressionError, text: str, place: Place, node: Node) -> None:
         """Tells what is wrong with an expression or template, and remembers the name that was not found."""
+        name = text[error.start : error.end]
+        self.told |= {"", name}
         cut = cut_by_comment(place.source, place.path)
         if cut:
             self.problems.append(cut)
-        else:
-            self.problems.error(error.code, error.message, place.inside(error.start, error.end), help=error.help)
-        self.told |= {"", text[error.start : error.end]}
+            return
+        help = error.help
+        if error.code == "R520" and (name == text.strip() or name in self.writers):
+            help = self._column_help(name, node.columns_in)
+        self.problems.error(error.code, error.message, place.inside(error.start, error.end), help=help)
+
+    def _column_help(self, name: str, columns: Columns) -> str:
+        """Which column may be meant, or which operator writes one of this name, or which there are."""
+        near = did_you_mean(name, [*columns, *(DERIVED if "messages" in columns else ())])
+        if near or name in self.writers:
+            return near or f"`{self.writers[name]}` above this step would write it"
+        own = [n for n in columns if n not in FIXED]
+        return f"columns here: {', '.join([*own, *(n for n in (*FIXED, *DERIVED) if n in columns or n in DERIVED)])}"
 
     def _template(self, node: Node, text: str, place: Place) -> None:
         try:
             columns = template_columns(text)
         except ExpressionError as error:
-            self._refused(error, text, place)
+            self._refused(error, text, place, node)
             return
         for name in columns:
             if name not in node.operator.fills:
@@ -156,10 +169,8 @@ class Flows:
         if column is None:
             if "" in columns or name in self.told:
                 return
-            near = did_you_mean(name, [*columns, *(DERIVED if "messages" in columns else ())])
-            alive = ", ".join(n for n in columns if n not in FIXED) or f"only {', '.join((*FIXED, *DERIVED))}"
             self.told.add(name)
-            self._once("R401", f"`{node.id}` reads column `{name}`, which nothing above writes", span, near or f"columns here: {alive}")
+            self._once("R401", f"`{node.id}` reads column `{name}`, which nothing above writes", span, self._column_help(name, columns))
         elif column.stale:
             text = f"`{node.id}` reads `{name}`, which `{column.stale}` made stale by rewriting the text it was computed from"
             self._once("R403", text, span, f"compute `{name}` again after `{column.stale}`")
@@ -232,7 +243,7 @@ def _values(node: Node, spec: declared.ParamSpec) -> list[tuple[object, Place]]:
         return [(v, step.params_place.at(k) if spec.rest and k in step.params else place.at(k)) for k, v in value.items()]
     if isinstance(value, list):
         return [(v, place.at(i)) for i, v in enumerate(value)]
-    return [(value, place if given else step.params_place)]
+    return [(value, place if given else step.params_place.at_key())]
 
 
 def _span_of(name: str, node: Node) -> Span:

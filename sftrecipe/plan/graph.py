@@ -83,7 +83,7 @@ def _check_inputs(plan: Plan, node: Node, problems: Problems) -> None:
             continue
         ports = PORTS.get(source.verb, ())
         if ref.port not in ports:
-            known = f"`{source.verb}` has {', '.join(ports)}" if ports else f"`{source.verb}` has none"
+            known = f"`{source.verb}` has the port {' and '.join(ports)}" if ports else f"a `{source.verb}` step has no ports"
             place = node.place.at("from")
             problems.error("R108", f"`{ref.step}` has no port `{ref.port}`", place.span(), help=did_you_mean(ref.port, ports) or known)
 

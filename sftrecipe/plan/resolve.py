@@ -196,7 +196,7 @@ class Resolver:
             article = "an" if wanted[0] in "AEIOU" else "a"
             text = f"`{spec.name}` needs {article} {wanted} model; `{name}` ({model.use}) serves {', '.join(provider.serves)}"
             fit = [n for n, p in self.providers.items() if wanted in p.serves]
-            help = f"there is {', '.join(f'`{n}`' for n in fit)}" if fit else f"`sftrecipe ops` lists operators; a {wanted} model comes from another provider"
+            help = f"there is {', '.join(f'`{n}`' for n in fit)}" if fit else "declare one that does under `models:`"
             self.problems.error("R139", text, place.span(), help=help)
         node.models[spec.name if at is None else f"{spec.name}.{at}"] = model
 

@@ -53,7 +53,8 @@ class Document:
             problems.error("R101", "`steps:` must list at least one step", source.span(("steps",)), help="each step begins with `- `")
         if data.get("grammar") != 1:
             text = f"grammar {data['grammar']!r} is not known" if "grammar" in data else "`grammar: 1` is missing"
-            problems.error("R113", text, source.span(("grammar",)), help="this version reads `grammar: 1`")
+            help = "this version reads `grammar: 1`" if "grammar" in data else "write `grammar: 1` below `recipe:`"
+            problems.error("R113", text, source.span(("grammar",)), help=help)
         for key, kind, word in (("params", dict, "mapping"), ("models", dict, "mapping"), ("variants", dict, "mapping"),
                                 ("tests", list, "list"), ("requires", list, "list")):  # fmt: skip
             if data.get(key) is not None and not isinstance(data[key], kind):
@@ -84,10 +85,9 @@ class Document:
 
     def check_variants(self, chosen: str) -> None:
         """Tells paths of the other variants that lead nowhere: nobody should find out on the day it is wanted."""
-        for name in self.source.data.get("variants") or {}:
+        for name in list(self.data.get("variants") or {}):
             if name != chosen:
-                scratch = Document(self.source, copy.deepcopy(self.source.data), self.problems)
-                scratch.apply_variant(name)
+                Document(self.source, copy.deepcopy(self.data), self.problems).apply_variant(name)
 
     def override(self, path: str, value: Any, place: Place) -> None:
         """Puts `value` at a dotted path, or removes the entry if it is None. R118 if the path leads nowhere."""
@@ -126,20 +126,25 @@ def set_path(data: Any, words: list[str], value: Any) -> tuple[str, str] | None:
         if isinstance(at, dict) and at.get(word) is None and depth == 0:
             at[word] = {}
         if not isinstance(at, dict) or word not in at:
-            return f"there is no `{word}`", did_you_mean(word, at if isinstance(at, dict) else ())
+            return f"there is no `{word}`", _near(word, at)
         at = at[word]
     last = words[-1]
     if not isinstance(at, dict):
         return f"`{words[-2]}` is no mapping", ""
+    if value is None and last not in at:
+        return f"there is no `{last}` to remove", _near(last, at)
+    if last not in at and len(words) == 2 and words[0] in ("params", "models"):
+        return f"there is no {'parameter' if words[0] == 'params' else 'model'} `{last}`", _near(last, at)
     if value is None:
-        if last not in at:
-            return f"there is no `{last}` to remove", did_you_mean(last, at)
         del at[last]
-    elif last not in at and len(words) == 2 and words[0] in ("params", "models"):
-        return f"there is no {'parameter' if words[0] == 'params' else 'model'} `{last}`", did_you_mean(last, at)
     else:
         at[last] = value
     return None
+
+
+def _near(word: str, at: Any) -> str:
+    known = [str(k) for k in at] if isinstance(at, dict) else []
+    return did_you_mean(word, known) or (f"there are {', '.join(known)}" if known else "")
 
 
 def _is_long(declared: Any) -> bool:
@@ -188,8 +193,10 @@ def _misdeclared(form: Mapping[str, Any], kind: Any, declared: Any) -> tuple[str
     if kind not in PARAM_TYPES:
         return "type", f"unknown type `{kind}`", did_you_mean(str(kind), PARAM_TYPES) or f"there are {', '.join(PARAM_TYPES)}"
     for bound in ("min", "max"):
-        if bound in form and (kind not in ("int", "float") or not isinstance(_number(form[bound]), (int, float))):
-            return bound, f"`{bound}` is a number, and goes with int and float", "for texts use `choices:`"
+        if bound in form and kind not in ("int", "float"):
+            return bound, f"`{bound}` goes with int and float, not with {kind}", "for texts there is `choices:`"
+        if bound in form and not isinstance(_number(form[bound]), (int, float)):
+            return bound, f"`{bound}` must be a number, not `{form[bound]}`", ""
     if "choices" in form and not isinstance(form["choices"], list):
         return "choices", "`choices` is a list", "`choices: [a, b]`"
     return None
@@ -217,15 +224,16 @@ def _misfit(value: Any, kind: str, form: Mapping[str, Any]) -> tuple[str, str] |
     """(what is wrong with a value, advice), or None."""
     if value is None:
         return None
+    about = str(form.get("about") or "")
     if not isinstance(value, PARAM_TYPES[kind]) or (kind in ("int", "float") and isinstance(value, bool)):
-        return f"must be {_WORDS[kind]}, not `{value}`", ""
+        return f"must be {_WORDS[kind]}, not `{value}`", about
     if "choices" in form and value not in form["choices"]:
         known = [str(c) for c in form["choices"]]
-        return f"must be one of {', '.join(known)}, not `{value}`", did_you_mean(str(value), known)
+        return f"must be one of {', '.join(known)}, not `{value}`", did_you_mean(str(value), known) or about
     least, most = _number(form.get("min")), _number(form.get("max"))
     if least is not None and value < least:
-        return f"must be at least {least:g}, not {value:g}", ""
-    return (f"must be at most {most:g}, not {value:g}", "") if most is not None and value > most else None
+        return f"must be at least {least:g}, not {value:g}", about
+    return (f"must be at most {most:g}, not {value:g}", about) if most is not None and value > most else None
 
 
 def fill(value: Any, params: Mapping[str, Any], place: Place, problems: Problems, used: set[str]) -> Any:

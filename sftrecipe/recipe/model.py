@@ -44,6 +44,11 @@ class Place:
     source: Source
     path: Path_
     moved: Mapping[Path_, tuple[Source, Path_]] = field(default_factory=dict)
+    by_key: bool = False
+
+    def at_key(self) -> Place:
+        """The same place, of which the key is shown: for what the key stands for and nobody wrote."""
+        return Place(self.source, self.path, self.moved, by_key=True)
 
     def at(self, *more: str | int) -> Place:
         """The place below this one."""
@@ -52,7 +57,7 @@ class Place:
     def span(self) -> Span:
         """Where the value stands."""
         source, path = self._origin()
-        return source.span(path)
+        return source.key_span(path) if self.by_key else source.span(path)
 
     def key(self) -> Span:
         """Where the key stands."""
@@ -62,7 +67,7 @@ class Place:
     def inside(self, start: int, end: int) -> Span:
         """The span of characters [start, end) of the text that stands here."""
         source, path = self._origin()
-        return source.at(path, start, max(1, end - start))
+        return source.key_span(path) if self.by_key else source.at(path, start, max(1, end - start))
 
     def written(self) -> Any:
         """The value as it stands in the file, before parameters were filled in; None if nothing stands there."""

@@ -80,12 +80,12 @@ class _Reader:
         source = yamlsource.read(path) if text is None else yamlsource.load(text, str(path))
         self.files[str(path)] = hashlib.sha256("\n".join(source.lines).encode()).hexdigest()
         document = Document.read(source, self.problems)
+        document.check_variants(variant)
         if variant:
             document.apply_variant(variant)
         for name, value, place in overrides:
             self._override(document, name, value, place)
         values = resolve_params(document)
-        document.check_variants(variant)
         self.stack.append(path.resolve())
         used: set[str] = set()
         models = self._models(document, values, used)
@@ -128,14 +128,14 @@ class _Reader:
         for name in values:
             if name not in used and f"params.{name}" not in text:
                 span = document.place("params", name).key()
-                self.hints.append(Problem("R131", f"parameter `{name}` is never used", span, severity="warning"))
+                self.hints.append(Problem("R131", f"parameter `{name}` is never used", span, help=f"write `${{params.{name}}}` where it belongs, or remove it", severity="warning"))
 
     def _models(self, document: Document, values: Mapping[str, Any], used: set[str]) -> dict[str, ModelSpec]:
         models = {}
         for name, entry in (document.data.get("models") or {}).items():
             place = document.place("models", name)
             if not isinstance(entry, dict) or not isinstance(entry.get("use"), str):
-                self.problems.error("R101", f"model `{name}` needs `use:`, its provider", place.span(), help="{use: openai, model: ...}")
+                self.problems.error("R101", f"model `{name}` needs `use:`, its provider", place.span(), help=f"`{name}: {{use: openai, model: ...}}`")
                 continue
             filled = fill(entry, values, place, self.problems, used)
             models[str(name)] = ModelSpec(str(name), filled.pop("use"), filled, place)
@@ -157,7 +157,9 @@ class _Reader:
         above: Ref | None = None
         for draft in drafts:
             if draft.id in names.outputs:
-                self.problems.error("R106", f"two steps are called `{draft.id}`", draft.place.at("id").span(), help="give one of them another id")
+                first = next(d for d in drafts if d.id == draft.id).place.at("id").span().line
+                note, help = f"the first is in line {first}", "give one of them another id"
+                self.problems.error("R106", f"two steps are called `{draft.id}`", draft.place.at("id").span(), note=note, help=help)
                 draft.rename(f"{draft.id}#2")
             inputs, whole = self._inputs(draft, names, above)
             if not whole:

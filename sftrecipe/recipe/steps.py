@@ -83,7 +83,9 @@ def _draft(item: dict[str, Any], raw: dict[str, Any], place: Place, problems: Pr
         return None
     id = item.get("id")
     if id is not None and (not isinstance(id, str) or not ID.fullmatch(id)):
-        problems.error("R105", f"`{id}` is no step id", place.at("id").span(), help="small letters, digits and `_`, a letter first")
+        better = re.sub(r"[^a-z0-9_]+", "_", str(id).lower()).strip("_")
+        help = "small letters, digits and `_`, a letter first" + (f": `{better}`" if ID.fullmatch(better) else "")
+        problems.error("R105", f"`{id}` is no step id", place.at("id").span(), help=help)
     name = None if id is None else str(id)
     sources, ports, named_rows = _from(item.get("from"), place.at("from"), problems)
     when = _when(item, raw, place, problems)

@@ -1,6 +1,6 @@
 """Problems as text: the place, the line, a caret, a cause, advice.
 
-    error[R401]: `keep` reads column `complexty`, which nothing above writes
+    error[R520]: there is no column `complexty` here
       --> recipes/deita.yaml:14:13
        |
     14 |   - filter: complexty > 3
@@ -32,6 +32,8 @@ def render(problem: Problem, lines: list[str] | None = None) -> str:
         source = lines if lines is not None else _lines(span.file)
         if 0 < span.line <= len(source):
             line = source[span.line - 1]
+            if problem.code == "R129":  # a secret in a recipe must not travel on to a log
+                line = line[: span.column - 1] + "*" * (span.end - span.column) + line[span.end - 1 :]
             text += [f"{pad} |", f"{number} | {_printable(line)}", f"{pad} | {_caret(span, line)} {problem.note}".rstrip()]
     if problem.help:
         text.append(f"{pad} = help: {problem.help}")

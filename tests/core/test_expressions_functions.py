@@ -19,7 +19,26 @@ from sftrecipe.expressions import functions as module
 from sftrecipe.expressions.counts import BLANKS, bucket_of, buckets, word_counts
 
 SPACES = [chr(i) for i in range(sys.maxunicode + 1) if chr(i).isspace()]
-letters = st.sampled_from([*SPACES, *"ab", "é", "漢", "\U0001f600", "\x00", "\x0e", "\x1b", "\u200b", "\u2007", "\u3001", "\ue280", "\x7f", "\x80", "Â", "â"])
+letters = st.sampled_from(
+    [
+        *SPACES,
+        *"ab",
+        "é",
+        "漢",
+        "\U0001f600",
+        "\x00",
+        "\x0e",
+        "\x1b",
+        "\u200b",
+        "\u2007",
+        "\u3001",
+        "\ue280",
+        "\x7f",
+        "\x80",
+        "Â",
+        "â",
+    ]
+)
 texts = st.lists(st.none() | st.text(letters, max_size=12) | st.text(max_size=8), max_size=12)
 
 
@@ -55,24 +74,36 @@ def test_words_knows_every_white_space():
     assert word_counts(series([f"a{s}b" for s in SPACES])).to_list() == [2] * len(SPACES)
     others = [chr(i) for i in range(0x3100) if not chr(i).isspace() and not 0xD800 <= i < 0xE000]
     assert word_counts(series([f"a{c}b" for c in others])).to_list() == [1] * len(others)
-    assert word_counts(series([f"{a}{b}x" for a in SPACES for b in "\u2003é "])).to_list() == [len(f"{a}{b}x".split()) for a in SPACES for b in "\u2003é "]
+    assert word_counts(series([f"{a}{b}x" for a in SPACES for b in "\u2003é "])).to_list() == [
+        len(f"{a}{b}x".split()) for a in SPACES for b in "\u2003é "
+    ]
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.text(letters, max_size=8), min_size=1, max_size=6))
 def test_texts_as_python_has_them(values):
     frame = pl.DataFrame({"t": values})
-    for call, python in {"strip(t)": str.strip, "lower(t)": str.lower, "upper(t)": str.upper, "len(t)": len, "chars(t)": len}.items():
+    for call, python in {
+        "strip(t)": str.strip,
+        "lower(t)": str.lower,
+        "upper(t)": str.upper,
+        "len(t)": len,
+        "chars(t)": len,
+    }.items():
         assert one(call, {"t": "text"}, frame) == [python(v) for v in values], call
 
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.lists(st.tuples(st.none() | st.text("ab", max_size=4), st.none() | st.text("ab", max_size=2)), min_size=1, max_size=6),
+    st.lists(
+        st.tuples(st.none() | st.text("ab", max_size=4), st.none() | st.text("ab", max_size=2)), min_size=1, max_size=6
+    ),
     st.lists(st.text("ab", max_size=2), min_size=1, max_size=3),
 )
 def test_needles(pairs, fixed):
-    frame = pl.DataFrame({"t": [a for a, _ in pairs], "n": [b for _, b in pairs]}, schema={"t": pl.String, "n": pl.String})
+    frame = pl.DataFrame(
+        {"t": [a for a, _ in pairs], "n": [b for _, b in pairs]}, schema={"t": pl.String, "n": pl.String}
+    )
     written = ", ".join(map(repr, fixed))
 
     def known(found):
@@ -82,7 +113,10 @@ def test_needles(pairs, fixed):
         expected = [None if t is None else known([find(t, f) for f in fixed]) for t, _ in pairs]
         assert one(f"{name}(t, {written})", {"t": "text"}, frame) == expected
         assert one(f"{name}(t, params.all)", {"t": "text"}, frame, params={"all": fixed}) == expected
-        both = [None if t is None else known([*(find(t, f) for f in fixed), None if n is None else find(t, n)]) for t, n in pairs]
+        both = [
+            None if t is None else known([*(find(t, f) for f in fixed), None if n is None else find(t, n)])
+            for t, n in pairs
+        ]
         assert one(f"{name}(t, {written}, n)", {"t": "text", "n": "text"}, frame) == both
     counted = [None if t is None else t.count(fixed[0]) for t, _ in pairs]
     assert one(f"count(t, {fixed[0]!r})", {"t": "text"}, frame) == counted
@@ -100,7 +134,7 @@ def test_matches():
     frame = pl.DataFrame({"t": ["see Figure 3", "no figure", "", None]})
     assert one(r'matches(t, r"[Ff]igure \d")', {"t": "text"}, frame) == [True, False, False, None]
     assert one(r'matches(t, r"^\s*$")', {"t": "text"}, frame) == [False, False, True, None]
-    assert one('matches(t, params.p)', {"t": "text"}, frame, params={"p": "(?i)FIGURE"}) == [True, True, False, None]
+    assert one("matches(t, params.p)", {"t": "text"}, frame, params={"p": "(?i)FIGURE"}) == [True, True, False, None]
     assert evaluate(r'matches(t, r"\bfig")', {"t": "a fig"}) is True
 
 
@@ -125,12 +159,29 @@ def test_lists(table):
             clean = [v if v is None else [x for x in v if x is not None and math.isfinite(x)] for v in lists]
             expected = [None if v is None else python[name](v) for v in clean]
             found = one(f"{name}({column})", columns, frame)
-            assert found == pytest.approx(expected) if None not in expected else list(map(close, found, expected)), (name, column)
-            assert list(map(close, [evaluate(f"{name}({column})", dict(zip(columns, row, strict=True)), columns=columns) for row in table], expected))
-        firsts = [None if not row[n] or (isinstance(row[n][0], float) and not math.isfinite(row[n][0])) else row[n][0] for row in table]
+            assert found == pytest.approx(expected) if None not in expected else list(map(close, found, expected)), (
+                name,
+                column,
+            )
+            assert list(
+                map(
+                    close,
+                    [
+                        evaluate(f"{name}({column})", dict(zip(columns, row, strict=True)), columns=columns)
+                        for row in table
+                    ],
+                    expected,
+                )
+            )
+        firsts = [
+            None if not row[n] or (isinstance(row[n][0], float) and not math.isfinite(row[n][0])) else row[n][0]
+            for row in table
+        ]
         assert one(f"first({column})", columns, frame) == firsts
         assert one(f"len({column})", columns, frame) == [None if row[n] is None else len(row[n]) for row in table]
-    assert one("count(b)", columns, frame) == [None if row[2] is None else sum(v is True for v in row[2]) for row in table]
+    assert one("count(b)", columns, frame) == [
+        None if row[2] is None else sum(v is True for v in row[2]) for row in table
+    ]
 
 
 def close(a, b):
@@ -153,10 +204,19 @@ def test_round():
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.floats(allow_nan=False, allow_infinity=False) | st.floats(-1e20, 1e20) | st.floats(-10, 10), min_size=1, max_size=8), st.integers(0, 15))
+@given(
+    st.lists(
+        st.floats(allow_nan=False, allow_infinity=False) | st.floats(-1e20, 1e20) | st.floats(-10, 10),
+        min_size=1,
+        max_size=8,
+    ),
+    st.integers(0, 15),
+)
 def test_round_in_plain_python(values, digits):
     frame = pl.DataFrame({"f": values})
-    assert one(f"round(f, {digits})", {"f": "float"}, frame) == [evaluate(f"round(f, {digits})", {"f": v}) for v in values]
+    assert one(f"round(f, {digits})", {"f": "float"}, frame) == [
+        evaluate(f"round(f, {digits})", {"f": v}) for v in values
+    ]
 
 
 def test_log_and_sqrt():
@@ -183,7 +243,15 @@ def test_buckets_never_change():
 
 
 def test_buckets_of_columns():
-    frame = pl.DataFrame({"s": ["a", None, "b", "a"], "i": [5, None, 7, 5], "f": [5.0, None, 0.5, 5.0], "b": [True, None, False, True], "l": [["a"], None, [], ["a"]]})
+    frame = pl.DataFrame(
+        {
+            "s": ["a", None, "b", "a"],
+            "i": [5, None, 7, 5],
+            "f": [5.0, None, 0.5, 5.0],
+            "b": [True, None, False, True],
+            "l": [["a"], None, [], ["a"]],
+        }
+    )
     types = {"s": "text", "i": "int", "f": "float", "b": "bool", "l": "list[text]"}
     for column in types:
         expected = [None if v is None else bucket_of(v, 1000) for v in frame[column].to_list()]
@@ -209,7 +277,16 @@ def test_buckets_are_even():
 
 def test_buckets_do_not_depend_on_the_hash_seed():
     code = "from sftrecipe.expressions.counts import bucket_of; print(bucket_of('a', 10**6))"
-    seen = {subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env={**os.environ, "PYTHONHASHSEED": seed}).stdout for seed in ("1", "2")}
+    seen = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            check=True,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("1", "2")
+    }
     assert seen == {f"{bucket_of('a', 10**6)}\n"}
 
 

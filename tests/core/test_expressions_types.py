@@ -11,7 +11,17 @@ COLUMNS = {
     "scores": "list[float]", "flags": "list[bool]", "candidates": "candidates", "messages": "messages", "extra": "json", "vec": "vector",
     "ids": "tokens", "u": "any", "us": "list[any]", "dropped": "counts",
 }  # fmt: skip
-PARAMS = {"size": 3, "names": ["a", "b"], "rate": 0.5, "deep": {"x": {"y": 2}}, "none": None, "mixed": [1, "a"], "flag": True, "nested": [[1]], "big": 2**70}
+PARAMS = {
+    "size": 3,
+    "names": ["a", "b"],
+    "rate": 0.5,
+    "deep": {"x": {"y": 2}},
+    "none": None,
+    "mixed": [1, "a"],
+    "flag": True,
+    "nested": [[1]],
+    "big": 2**70,
+}
 
 
 def typed(text, **more):
@@ -171,7 +181,10 @@ def test_what_is_wanted(text, want, help_):
     assert (error.code, error.start, error.end, error.help) == ("R526", 0, len(text), help_)
 
 
-@pytest.mark.parametrize(("text", "want"), [("u", "bool"), ("u", "number"), ("extra.x", "text"), ("extra", "text"), ("n", "number"), ("dropped", "number")])
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [("u", "bool"), ("u", "number"), ("extra.x", "text"), ("extra", "text"), ("n", "number"), ("dropped", "number")],
+)
 def test_what_may_stand_there(text, want):
     typed(text, want=want)
 
@@ -209,12 +222,25 @@ def test_what_is_known():
 
 def test_unknown_column_types_go_anywhere():
     any_columns = dict.fromkeys(COLUMNS, "any")
-    for text in ("n > 3 and passed", "words(response) > 3", "any(tags)", "n + helpful > 2", "len(tags)", "response + source", "max(n, 3)", "sum(scores)", "n in [1]", "lower(u)"):
+    for text in (
+        "n > 3 and passed",
+        "words(response) > 3",
+        "any(tags)",
+        "n + helpful > 2",
+        "len(tags)",
+        "response + source",
+        "max(n, 3)",
+        "sum(scores)",
+        "n in [1]",
+        "lower(u)",
+    ):
         check(text, any_columns)
 
 
 def test_functions_of_others():
-    shout = Function("shout", "Loud.", (Argument("text", "text"),), "text", lambda x: x.str.to_uppercase() + "!", version=3)
+    shout = Function(
+        "shout", "Loud.", (Argument("text", "text"),), "text", lambda x: x.str.to_uppercase() + "!", version=3
+    )
     known = check("shout(response)", COLUMNS, functions={**BUILTIN, "shout": shout})
     assert (str(known.type), dict(known.functions)) == ("text", {"shout": 3})
     assert shout.signature == "shout(text)"

@@ -65,7 +65,9 @@ class Rules:
         return n.value
 
     def Name(self, n):
-        return {"true": True, "false": False, "null": None}[n.id] if n.id in ("true", "false", "null") else self.row[n.id]
+        return (
+            {"true": True, "false": False, "null": None}[n.id] if n.id in ("true", "false", "null") else self.row[n.id]
+        )
 
     def BoolOp(self, n):
         found = [self.value(v) for v in n.values]
@@ -124,7 +126,14 @@ class Rules:
             return None
         if isinstance(a, float) or isinstance(b, float):
             a, b = float(a), float(b)
-        return {ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge}[type(op)](a, b)
+        return {
+            ast.Eq: operator.eq,
+            ast.NotEq: operator.ne,
+            ast.Lt: operator.lt,
+            ast.LtE: operator.le,
+            ast.Gt: operator.gt,
+            ast.GtE: operator.ge,
+        }[type(op)](a, b)
 
     def Compare(self, n):
         operands = [self.value(v) for v in (n.left, *n.comparators)]
@@ -163,7 +172,11 @@ text_literals = st.sampled_from(["''", "'a'", "' b '", "'\\u00e4\\u2003x'", "'A 
 
 def grow(depth):
     if depth == 0:
-        return number_columns | int_literals | float_literals, text_columns | text_literals, bool_columns | st.sampled_from(["true", "false"])
+        return (
+            number_columns | int_literals | float_literals,
+            text_columns | text_literals,
+            bool_columns | st.sampled_from(["true", "false"]),
+        )
     number, text, truth = grow(depth - 1)
     numbers = st.one_of(
         number,
@@ -201,11 +214,17 @@ def grow(depth):
 
 expressions = st.one_of(*grow(3))
 ints = st.none() | st.sampled_from([0, 1, -1, 3, -7, 2**62, -(2**63), 2**63 - 1, 10**18]) | st.integers(-20, 20)
-floats = st.none() | st.sampled_from([math.nan, math.inf, -math.inf, 0.0, -0.0, 0.5, 2.5, 1e308, -1e-308]) | st.floats(-100, 100)
+floats = (
+    st.none()
+    | st.sampled_from([math.nan, math.inf, -math.inf, 0.0, -0.0, 0.5, 2.5, 1e308, -1e-308])
+    | st.floats(-100, 100)
+)
 some_text = st.none() | st.text(st.sampled_from("aAb ä\u2003\x1c\n"), max_size=5)
 truths = st.none() | st.booleans()
 rows = st.lists(
-    st.fixed_dictionaries({"i": ints, "j": ints, "f": floats, "g": floats, "s": some_text, "t": some_text, "b": truths, "c": truths}),
+    st.fixed_dictionaries(
+        {"i": ints, "j": ints, "f": floats, "g": floats, "s": some_text, "t": some_text, "b": truths, "c": truths}
+    ),
     min_size=1,
     max_size=8,
 )
@@ -248,7 +267,11 @@ def test_order_of_rows_changes_nothing(text, table):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20), st.sampled_from([3.0, 7.3, 1e5, -0.1, 10]), st.sampled_from("/%"))
+@given(
+    st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20),
+    st.sampled_from([3.0, 7.3, 1e5, -0.1, 10]),
+    st.sampled_from("/%"),
+)
 def test_division_by_a_constant_is_exact_in_every_batch(found, by, sign):
     # Polars multiplies by 1 / 7.3 where it sees many rows and divides where it sees one
     table = [{"f": f} for f in found]
@@ -266,7 +289,12 @@ def test_division_by_a_constant_is_exact_in_every_batch(found, by, sign):
 def test_constants_beside_columns_of_nulls_keep_every_row():
     # a computed scalar loses its length in Polars when it meets a column of nulls
     table = [dict.fromkeys(COLUMNS)] * 3
-    for text in ("((0 + 0) < (i + i))", "(1 if true else 2) == i", "coalesce(null, 1) > f / 2", "(words('a b') + 0) < -i"):
+    for text in (
+        "((0 + 0) < (i + i))",
+        "(1 if true else 2) == i",
+        "coalesce(null, 1) > f / 2",
+        "(words('a b') + 0) < -i",
+    ):
         assert values(text, table) == [None, None, None], text
 
 
@@ -342,8 +370,20 @@ def test_small_integer_types_do_not_wrap():
 
 def test_columns_of_nulls_only():
     table = pl.DataFrame({"s": [None, None], "i": [None, None], "f": [None, None], "b": [None, None]})
-    for text in ("words(s) > 3", "i + 1", "f > 0.5", "b and true", "contains(s, 'x', 'y')", "lower(s)", "bucket(s, 3)", "i in [1]"):
-        assert table.select(x=compile(text, {"s": "text", "i": "int", "f": "float", "b": "bool"}))["x"].to_list() == [None, None]
+    for text in (
+        "words(s) > 3",
+        "i + 1",
+        "f > 0.5",
+        "b and true",
+        "contains(s, 'x', 'y')",
+        "lower(s)",
+        "bucket(s, 3)",
+        "i in [1]",
+    ):
+        assert table.select(x=compile(text, {"s": "text", "i": "int", "f": "float", "b": "bool"}))["x"].to_list() == [
+            None,
+            None,
+        ]
 
 
 def test_streaming_and_pickling_give_the_same():
@@ -360,14 +400,40 @@ def test_streaming_and_pickling_give_the_same():
 
 
 def message(role, content, calls=None):
-    return {"role": role, "content": content, "reasoning": None, "tool_calls": calls, "name": None, "tool_call_id": None}
+    return {
+        "role": role,
+        "content": content,
+        "reasoning": None,
+        "tool_calls": calls,
+        "name": None,
+        "tool_call_id": None,
+    }
 
 
 def candidate(passed, score, text):
-    return {"text": text, "reasoning": None, "model": None, "parent": None, "finish_reason": None, "tokens": 3, "passed": passed, "score": score, "verdict": None}
+    return {
+        "text": text,
+        "reasoning": None,
+        "model": None,
+        "parent": None,
+        "finish_reason": None,
+        "tokens": 3,
+        "passed": passed,
+        "score": score,
+        "verdict": None,
+    }
 
 
-RICH = {"messages": "messages", "candidates": "candidates", "extra": "json", "tags": "list[text]", "v": "vector", "ids": "tokens", "u": "any", "s": "text"}
+RICH = {
+    "messages": "messages",
+    "candidates": "candidates",
+    "extra": "json",
+    "tags": "list[text]",
+    "v": "vector",
+    "ids": "tokens",
+    "u": "any",
+    "s": "text",
+}
 TABLE = [
     {
         "messages": [message("system", "be kind"), message("user", "hi"), message("tool", None, '{"f": {"n": "go"}}')],
@@ -467,7 +533,9 @@ def test_inside_plain_values(text):
 
 
 def test_columns_of_unknown_type_as_the_data_has_them():
-    table = pl.DataFrame({"n": [3, None], "x": [0.5, math.nan], "b": [True, None], "l": [["a", "b"], None], "s": ["a", None]})
+    table = pl.DataFrame(
+        {"n": [3, None], "x": [0.5, math.nan], "b": [True, None], "l": [["a", "b"], None], "s": ["a", None]}
+    )
     unknown = dict.fromkeys(table.columns, "any")
     for text, expected in {
         "n > 2": [True, None], "x == 0.5": [True, None], "b and true": [True, None], "'a' in l": [True, None], "s in l": [True, None],
@@ -494,6 +562,12 @@ def test_params():
 def test_functions_of_others_are_guarded_too():
     half = Function("half", "Half.", (Argument("x", "number"),), "float", lambda x: x / 0)
     assert values("half(f)", ROWS, functions={**BUILTIN, "half": half}) == [None, None, None]
-    twice = Function("twice", "Twice.", (Argument("text", "text"), Argument("n", "int", constant=True, default=2)), "text", lambda x, n: pl.concat_str([x] * n))
+    twice = Function(
+        "twice",
+        "Twice.",
+        (Argument("text", "text"), Argument("n", "int", constant=True, default=2)),
+        "text",
+        lambda x, n: pl.concat_str([x] * n),
+    )
     assert values("twice(t)", ROWS, functions={"twice": twice}) == ["bigbig", None, ""]
     assert values("twice(t, 3)", ROWS, functions={"twice": twice}) == ["bigbigbig", None, ""]
