@@ -104,7 +104,7 @@ alpaca schema, otherwise the texts are unchanged. They are data of others and ma
 | 58 | yizhongw/self-instruct:data/seed_tasks.jsonl @ 0b26ccaa4159 | Apache-2.0 | short tasks that are about no person or group |
 | 34 | openai/grade-school-math:grade_school_math/data/train.jsonl @ 3101c7d50724 | MIT | short problems |
 | 28 | OckBench/OckBench:data/mbpp.jsonl @ b72752a0ba59 (Google Research, MBPP) | CC-BY-4.0 | short functions, without tests |
-"""  # noqa: E501
+"""
 
 
 def main(shared: Path, target: Path) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["BATCH_ROWS", "DERIVED", "FIXED", "Rows", "content_hash", "conversation", "derive", "message", "row_id"]
+__all__ = ["BATCH_ROWS", "DERIVED", "FIXED", "Rows", "content_hash", "conversation", "derive", "frame_of", "message", "row_id"]
 
 BATCH_ROWS = 4096
 DERIVED: Mapping[str, str] = {"query": "text", "response": "text", "conversation": "text"}
@@ -128,6 +128,16 @@ def _last(messages: pl.Series, role: str) -> pl.Series:
     found = at >= ends - lengths
     texts = flat.struct.field("content").gather(np.where(found, np.maximum(at, 0), 0).astype(np.uint32))
     return pl.select(pl.when(pl.Series(found)).then(texts).otherwise(None)).to_series()
+
+
+def frame_of(records: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> pl.DataFrame:
+    """Rows made in Python as a frame, each column in its type (words of `sftrecipe.types`); what a row lacks is null."""
+    import polars as pl
+
+    from sftrecipe.types import parse_type
+
+    schema = {name: parse_type(word).dtype() for name, word in columns.items()}
+    return pl.DataFrame([{n: r.get(n) for n in columns} for r in records], schema=schema, strict=False)
 
 
 def message(role: str, content: str | None, **more: Any) -> dict[str, Any]:

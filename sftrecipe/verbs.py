@@ -83,7 +83,7 @@ class Choice:
 
 @dataclass
 class Child:
-    """A new row. With `eliminated` (the rule's code) it is counted and never becomes a row.
+    """A new row. With `eliminated` (the rule's code) it is counted (its `columns` are the facts) and never becomes a row.
 
     It has its (first) parent's source, licence and tools, what `columns` gives and, with `inherit`, the parent's other columns
     but those that the step makes stale (`rewrites`).

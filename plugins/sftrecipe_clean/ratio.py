@@ -41,6 +41,7 @@ __all__ = ["FREQUENCIES", "gram_length", "grams", "lcs_length", "length_range", 
 
 FREQUENCIES = 1 << 18
 _SLACK = 1e-9
+_ROW_BITS = 11
 _SALT = np.uint64(int.from_bytes(hashlib.blake2b(b"sftrecipe.ratio", digest_size=8).digest(), "little"))
 _ODD = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
 
@@ -131,14 +132,20 @@ def grams(texts: pl.Series, q: int) -> tuple[Hashes, Ints, Ints]:
 
 
 def _numbered(hashes: Hashes, offsets: Ints) -> Hashes:
-    """The hashes of each row in ascending order, the k-th of equal ones changed by k. Merging two grams by chance only lets more pass."""
-    bits = np.uint64(max(len(offsets) - 1, 1).bit_length())
-    rows = np.repeat(np.arange(len(offsets) - 1, dtype=np.uint64), np.diff(offsets))
-    keys = (rows << (np.uint64(64) - bits)) | (hashes >> bits)
-    keys.sort()
-    starts, counts = runs(keys)
-    place = np.arange(len(keys), dtype=np.uint64) - np.repeat(starts, counts).astype(np.uint64)
-    return _mix((keys << bits) + place)
+    """The hashes of each row in ascending order, the k-th of equal ones changed by k. Merging two grams by chance only lets more pass.
+
+    Rows are sorted 2,048 at a time, 11 bits of the key for the row and 53 for the hash: the same for every batch.
+    """
+    made = np.empty_like(hashes)
+    for first in range(0, len(offsets) - 1, 1 << _ROW_BITS):
+        cuts = offsets[first : first + (1 << _ROW_BITS) + 1]
+        rows = np.repeat(np.arange(len(cuts) - 1, dtype=np.uint64), np.diff(cuts))
+        keys = (rows << np.uint64(64 - _ROW_BITS)) | (hashes[cuts[0] : cuts[-1]] >> np.uint64(_ROW_BITS))
+        keys.sort()
+        starts, counts = runs(keys)
+        place = np.arange(len(keys), dtype=np.uint64) - np.repeat(starts, counts).astype(np.uint64)
+        made[cuts[0] : cuts[-1]] = _mix((keys << np.uint64(_ROW_BITS)) + place)
+    return made
 
 
 def tally(members: Words) -> npt.NDArray[np.uint32]:

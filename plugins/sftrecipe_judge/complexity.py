@@ -7,7 +7,7 @@ such a set) and asked it; here any chat model that tells log-probabilities is as
 from __future__ import annotations
 
 from sftrecipe import Into, Param, Template
-from sftrecipe_judge.asking import prompt
+from sftrecipe_judge.asking import prompt_text
 from sftrecipe_judge.token_expectation import TokenExpectation
 
 __all__ = ["Complexity"]
@@ -19,5 +19,7 @@ class Complexity(TokenExpectation):
     Looks at questions alone. Rows fail, and the step with them, as in `score.token_expectation`.
     """
 
-    prompt: Template = Param(prompt("complexity"), doc="What is asked; it should call for one digit and nothing else.")
+    prompt: Template = Param(
+        prompt_text("complexity"), doc="What is asked; it should call for one digit and nothing else."
+    )
     into: Into = Param("complexity", doc="The number column that is written.")

@@ -1,8 +1,8 @@
 """`tag.instag`: free tags with explanations, asked of a chat model (Lu et al. 2023, #InsTag, arXiv 2308.07074).
 
 The paper asks ChatGPT for fine-grained intention and semantics tags of each query, as JSON of tag and explanation, and
-then makes a vocabulary of them (`tag.normalize`). The prompt here is our own; the form of the answer is a JSON Schema, so
-that servers which can do so enforce it. Cost: one call a row, about 40 tokens a tag.
+then makes a vocabulary of them (`tag.normalize`). The prompt here is our own; the form of the answer is a JSON Schema,
+so that servers which can do so enforce it. Cost: one call a row, about 40 tokens a tag.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sftrecipe import Chat, Cost, Into, Param, Tag, Template
-from sftrecipe_judge.asking import asks, demand, estimate, prompt, reads_of
+from sftrecipe.models.asking import asks, demand, estimate, reads_of, render
+from sftrecipe_judge.asking import prompt_text
 
 if TYPE_CHECKING:
     import polars as pl
@@ -38,7 +39,9 @@ SCHEMA: Mapping[str, Any] = {
 
 
 def clean_tags(given: Iterable[Mapping[str, str]], most: int) -> dict[str, str]:
-    """tag -> explanation, white space collapsed, blank tags and repeats (whatever their case) left out, at most `most`."""
+    """tag -> explanation, white space collapsed, blank tags and repeats (whatever their case) left out, at most
+    `most`.
+    """
     found: dict[str, str] = {}
     seen: set[str] = set()
     for entry in given:
@@ -61,7 +64,9 @@ class InsTag(Tag):
     source = "Lu et al. 2023, #InsTag: Instruction Tagging for Analyzing Supervised Fine-tuning of LLMs"
 
     model: Chat = Param(doc="A chat model from `models:`.", positional=True)
-    prompt: Template = Param(prompt("instag"), doc="What is asked; the answer must be {tags: [{tag, explanation}]}.")
+    prompt: Template = Param(
+        prompt_text("instag"), doc="What is asked; the answer must be {tags: [{tag, explanation}]}."
+    )
     system: str | None = Param(None, doc="System text of the request.")
     max_tags: int = Param(12, ge=1, doc="Most tags of a row; later ones are left out.")
     temperature: float | None = Param(0, ge=0, doc="Sampling temperature; null leaves it to the server.")
@@ -72,10 +77,11 @@ class InsTag(Tag):
     async def tag_row(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
         """One request."""
         demand(row, reads_of(self.prompt))
-        asked = asks(self.prompt.render(row), self.system)  # type: ignore[attr-defined]
-        reply = (await self.model.chat(asked, schema=SCHEMA, temperature=self.temperature, max_tokens=self.max_tokens))[0]
+        asked = asks(render(self.prompt, row), self.system)
+        settings: dict[str, Any] = {"temperature": self.temperature, "max_tokens": self.max_tokens}
+        reply = (await self.model.chat(asked, schema=SCHEMA, **settings))[0]
         found = clean_tags(reply.parsed["tags"], self.max_tags)
-        more = {self.explanations: json.dumps(found, ensure_ascii=False)} if self.explanations else {}
+        more: dict[str, Any] = {self.explanations: json.dumps(found, ensure_ascii=False)} if self.explanations else {}
         return {self.into: list(found), **more}
 
     def cost(self, sample: pl.DataFrame) -> Iterable[Cost]:

@@ -4,8 +4,8 @@ Scores of single texts bunch up; a judge that sees a question beside its evoluti
 ChatGPT score 1,000 questions, each with five evolutions, jointly, and fine-tuned their scorers on the 6,000 pairs.
 
 Rows with equal `by` are variants of each other (`evolve.instruct` writes `root`). They are shown in an order drawn for
-each group, against a liking for the first place. All rows must be seen, so the requests are sent by a pass over the data
-(`scores.parquet` is its artefact). Cost: `votes` calls a group.
+each group, against a liking for the first place. All rows must be seen, so the requests are sent by a pass over the
+data (`scores.parquet` is its artefact). Cost: `votes` calls a group.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import polars as pl
 
 from sftrecipe import Chat, Cost, Dataset, Expr, Into, Param, RowError, Score, Template
 from sftrecipe.models import run_rows
-from sftrecipe_judge.asking import asks, estimate, prompt
+from sftrecipe.models.asking import asks, estimate, render
+from sftrecipe_judge.asking import prompt_text
 
 __all__ = ["Joint", "by_number", "groups_of", "joint_schema", "listed"]
 
@@ -67,8 +68,8 @@ def by_number(given: Sequence[Mapping[str, int]], count: int) -> list[int]:
 class Joint(Score):
     """Scores of variants compared with each other: a training set for a scorer like Deita's.
 
-    Rows of a group that could not be scored fail with the group's code: `incomplete_scores` (a number is missing or stands
-    twice), `no_text` (a variant is blank), or a code of the model layer. A group of one row is asked about too.
+    Rows of a group that could not be scored fail with the group's code: `incomplete_scores` (a number is missing or
+    stands twice), `no_text` (a variant is blank), or a code of the model layer. A group of one row is asked about too.
     """
 
     reads = ("id",)
@@ -84,7 +85,7 @@ class Joint(Score):
     by: Expr = Param("coalesce(root, id)", doc="Rows with equal values are variants of each other.")
     text: Expr = Param("query", doc="What is compared.")
     scale: list[int] = Param([1, 6], doc="[lowest, highest] score.")
-    prompt: Template = Param(prompt("joint"), doc="What is asked; {{variants}} and the rest are filled in.")
+    prompt: Template = Param(prompt_text("joint"), doc="What is asked; {{variants}} and the rest are filled in.")
     system: str | None = Param(None, doc="System text of the request.")
     votes: int = Param(1, ge=1, doc="Answers a group, averaged; with more than one, give a temperature above 0.")
     temperature: float | None = Param(0, ge=0, doc="Sampling temperature; null leaves it to the server.")
@@ -121,7 +122,7 @@ class Joint(Score):
         order = self.context.random(key, "order").permutation(len(shown))
         low, high = self.scale
         filled = {"rubric": self.rubric, "low": low, "high": high, "count": len(shown)}
-        asked = self.prompt.render({**filled, "variants": listed([shown[i] for i in order])})  # type: ignore[attr-defined]
+        asked = render(self.prompt, {**filled, "variants": listed([shown[i] for i in order])})
         replies = await self.model.chat(
             asks(asked, self.system),
             n=self.votes,

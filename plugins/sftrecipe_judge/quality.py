@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sftrecipe import Into, Param, Template
-from sftrecipe_judge.asking import prompt
+from sftrecipe_judge.asking import prompt_text
 from sftrecipe_judge.token_expectation import TokenExpectation
 
 __all__ = ["Quality"]
@@ -15,5 +15,7 @@ class Quality(TokenExpectation):
     Rows fail, and the step with them, as in `score.token_expectation`.
     """
 
-    prompt: Template = Param(prompt("quality"), doc="What is asked; it should call for one digit and nothing else.")
+    prompt: Template = Param(
+        prompt_text("quality"), doc="What is asked; it should call for one digit and nothing else."
+    )
     into: Into = Param("quality", doc="The number column that is written.")

@@ -6,18 +6,11 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from sftrecipe import Flow, Into, Param, Reward, RowError, Score, message
+from sftrecipe import Flow, Into, Param, Reward, RowError, Score
+from sftrecipe.models.asking import with_answer
 from sftrecipe_judge.asking import scored_columns
 
-__all__ = ["ScoreReward", "with_answer"]
-
-
-def with_answer(messages: list[dict[str, Any]] | None, text: str) -> list[dict[str, Any]]:
-    """The conversation with `text` as its last assistant turn."""
-    kept = [dict(m) for m in messages or ()]
-    while kept and kept[-1]["role"] == "assistant":
-        kept.pop()
-    return [*kept, message("assistant", text)]
+__all__ = ["ScoreReward"]
 
 
 class ScoreReward(Score):

@@ -5,12 +5,12 @@ With P_1 .. P_K the probabilities of the digits 1 .. K as first token, renormali
     token level       s = b * 1/(K-1) sum_i |P_i - P_b|                 how clearly the best digit stands out
     sentence level    S = mean_j s_j / (1 + alpha std_j s_j)            over several wordings j of the question
 
-(std over the wordings, not n-1). The paper's third level weights several models by their size: run the step once for each
-and combine with `score: {select_it: ...}`.
+(std over the wordings, not n-1). The paper's third level weights several models by their size: run the step once for
+each and combine with `score: {select_it: ...}`.
 
 `compat: original` reproduces the authors' code, which applies softmax to P once more: that squeezes all probabilities
-into [1/(1 + (K-1) e), e/(K-1+e)] = [0.08, 0.40] for K = 5, so a certain model scores little more than an unsure one; the
-order changes too. Shapes: P [J, K]. Cost: one call a wording.
+into [1/(1 + (K-1) e), e/(K-1+e)] = [0.08, 0.40] for K = 5, so a certain model scores little more than an unsure one;
+the order changes too. Shapes: P [J, K]. Cost: one call a wording.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from sftrecipe import Chat, Cost, Into, Param, RowError, Score, Template
-from sftrecipe_judge.asking import asks, demand, estimate, prompt, reads_of
+from sftrecipe.models.asking import asks, demand, estimate, reads_of, render
+from sftrecipe_judge.asking import prompt_text
 from sftrecipe_judge.token_expectation import first_token, unseen_shift
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ class SelectIt(Score):
 
     model: Chat = Param(doc="The model that will be tuned: it tells log-probabilities.", positional=True)
     prompts: list[Template] = Param(
-        [prompt(f"rating_{k}") for k in range(1, 6)], doc="Wordings of the question; each calls for a digit from 1 to `digits`."
+        [prompt_text(f"rating_{k}") for k in range(1, 6)],
+        doc="Wordings of the question; each calls for a digit from 1 to `digits`.",
     )
     digits: int = Param(5, ge=2, le=9, doc="Best rating.")
     alpha: float = Param(0.2, ge=0, doc="How much disagreement between wordings costs.")
@@ -87,7 +89,7 @@ class SelectIt(Score):
         return {self.into: sentence_level(scores, self.alpha)}
 
     async def _probabilities(self, row: Mapping[str, Any], template: Any) -> list[float]:
-        asked = asks(template.render(row), self.system)
+        asked = asks(render(template, row), self.system)
         reply = (await self.model.chat(asked, logprobs=self.top, temperature=0, max_tokens=self.max_tokens))[0]
         if not reply.logprobs:
             raise RowError("no_digit_probability", "the model told no log-probabilities")

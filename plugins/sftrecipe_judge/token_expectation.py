@@ -1,16 +1,17 @@
-"""`score.token_expectation`: the expected value of a digit that a model is about to write, read off its log-probabilities.
+"""`score.token_expectation`: the expected value of a digit that a model is about to write, read off its
+log-probabilities.
 
 With p_k the probability of answer token k at the first position and v_k its value (Liu et al. 2023, Deita):
 
     score = sum_k v_k p_k / sum_k p_k            = sum_k v_k softmax(logit_k)
 
-so one call gives a number with a fine grain, and nothing is sampled. Servers tell the `top` likeliest tokens only (20 at
-most with OpenAI). A token that they leave out has at most the probability q of the last one they tell, so leaving it out
-moves the score by at most (how many are left out) q (v_max - v_min) / (what is known): up to `tolerance` that is taken,
-above it the row has no score. The authors' code takes 3.0 there (`fallback: 3`).
+so one call gives a number with a fine grain, and nothing is sampled. Servers tell the `top` likeliest tokens only (20
+at most with OpenAI). A token that they leave out has at most the probability q of the last one they tell, so leaving it
+out moves the score by at most (how many are left out) q (v_max - v_min) / (what is known): up to `tolerance` that is
+taken, above it the row has no score. The authors' code takes 3.0 there (`fallback: 3`).
 
-Differences: tokens that differ by white space alone count together ("3", " 3"); blank tokens before the first visible one
-are skipped. Cost: one call a turn.
+Differences: tokens that differ by white space alone count together ("3", " 3"); blank tokens before the first visible
+one are skipped. Cost: one call a turn.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from sftrecipe import Chat, Cost, Into, Param, RowError, Score, StepError, Template
-from sftrecipe_judge.asking import asks, estimate, pairs, reads_of
+from sftrecipe.models.asking import asks, estimate, reads_of, render
+from sftrecipe_judge.asking import pairs
 
 if TYPE_CHECKING:
     import polars as pl
@@ -71,9 +73,9 @@ class TokenExpectation(Score):
     """The expected value of the answer's first token over `tokens`, by a model that tells log-probabilities.
 
     `prompt` is asked of every turn by itself; {{query}} and {{response}} are the turn's. A row fails with
-    `no_digit_probability` where the model tells none, or too few of the tokens (or gets `fallback`, noted as `fallback`);
-    with `no_turns` where there is nothing to ask about. The step fails when the share of such rows is above
-    `max_fallback`.
+    `no_digit_probability` where the model tells none, or too few of the tokens (or gets `fallback`, noted as
+    `fallback`); with `no_turns` where there is nothing to ask about. The step fails when the share of such rows is
+    above `max_fallback`.
     """
 
     reads = ("messages",)
@@ -120,7 +122,7 @@ class TokenExpectation(Score):
         return {self.into: {"sum": sum(found), "max": max(found)}.get(self.turns, sum(found) / len(found))}
 
     async def _turn(self, row: Mapping[str, Any], query: str, answer: str | None) -> float:
-        text = self.prompt.render({**row, "query": query, "response": answer})  # type: ignore[attr-defined]
+        text = render(self.prompt, {**row, "query": query, "response": answer})
         reply = (
             await self.model.chat(asks(text, self.system), logprobs=self.top, temperature=0, max_tokens=self.max_tokens)
         )[0]
@@ -140,8 +142,8 @@ class TokenExpectation(Score):
         bare += figures["codes"].get("no_digit_probability", 0)
         if bare > self.max_fallback * figures["rows_in"]:
             raise StepError(
-                f"`{self.name}`: {bare} of {figures['rows_in']} rows have no probabilities of the answer tokens, more than "
-                f"max_fallback = {self.max_fallback:g}",
+                f"`{self.name}`: {bare} of {figures['rows_in']} rows have no probabilities of the answer tokens, "
+                f"more than max_fallback = {self.max_fallback:g}",
                 code="R643",
                 help="does the server give log-probabilities? Else use score.judge, or raise `max_fallback`",
             )

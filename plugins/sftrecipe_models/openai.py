@@ -8,6 +8,7 @@ Proxies come from the environment.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import ssl
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -70,6 +71,8 @@ class OpenAI(Provider):
         address = urlsplit(self.base_url)
         if address.scheme not in ("http", "https") or not address.hostname:
             yield "`base_url` is no http address: write http(s)://host/v1"
+        if _is_link_local(address.hostname or ""):
+            yield "`base_url` is a link-local address, where clouds keep their machines' secrets"
         if address.username or address.password:
             yield "`base_url` holds a name or password: give the key as `api_key`"
         try:
@@ -202,6 +205,13 @@ class OpenAITransport:
 
     def close(self) -> None:
         """Nothing is held beside connections."""
+
+
+def _is_link_local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_link_local
+    except ValueError:
+        return False
 
 
 def _proxy(base_url: str) -> str | None:

@@ -165,7 +165,7 @@ def run_rows(
 
 
 def _interruptible(loop: asyncio.AbstractEventLoop, run: Pull) -> list[Item]:
-    """`run.ready()`, cancelled by Ctrl-C (raised where it strikes, KeyboardInterrupt might hit a task of the client)."""
+    """`run.ready()`, cancelled by Ctrl-C (raised where it strikes, it might hit a task of the HTTP client)."""
     ready = loop.create_task(run.ready())
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is not PYTHONS_OWN:
         return loop.run_until_complete(ready)  # somebody else answers for signals

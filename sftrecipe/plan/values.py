@@ -83,12 +83,12 @@ def _plainly_fits(accepts: Mapping[str, Any], value: Any) -> bool:
     """Whether a value fits beyond doubt: most do, and importing jsonschema costs more than checking a whole recipe."""
     if "anyOf" in accepts:
         return any(_plainly_fits(a, value) for a in accepts["anyOf"])
-    if not accepts:
-        return True
-    kind = accepts.get("type")
-    if set(accepts) - {"type", "minimum", "maximum", "enum", "items", "additionalProperties"} or not isinstance(kind, (str, type(None))):
+    if set(accepts) - {"type", "minimum", "maximum", "enum", "items", "additionalProperties"}:
         return False
-    if kind is not None and (not isinstance(value, _PLAIN.get(kind, ())) or (isinstance(value, bool) and kind != "boolean")):
+    kinds = accepts.get("type", ())
+    kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
+    types = tuple(t for k in kinds for t in _PLAIN.get(k, ()))
+    if kinds and (not isinstance(value, types) or (isinstance(value, bool) and "boolean" not in kinds)):
         return False
     if "enum" in accepts and value not in accepts["enum"]:
         return False
@@ -97,7 +97,7 @@ def _plainly_fits(accepts: Mapping[str, Any], value: Any) -> bool:
     inner = accepts.get("additionalProperties", {})
     if isinstance(value, dict) and not (isinstance(inner, dict) and all(_plainly_fits(inner, v) for v in value.values())):
         return False
-    return not (value < accepts["minimum"] if "minimum" in accepts else False) and not (value > accepts["maximum"] if "maximum" in accepts else False)
+    return accepts.get("minimum", value) <= value <= accepts.get("maximum", value) if "minimum" in accepts or "maximum" in accepts else True
 
 
 def _words(spec: declared.ParamSpec, error: Any) -> tuple[str, str, str]:

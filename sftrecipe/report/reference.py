@@ -28,7 +28,7 @@ def operator_page(cls: type[Operator], entry: Entry) -> str:
         "writes": ", ".join(f"{name} ({kind})" for name, kind in cls.writes.items()),
         "ports": ", ".join(ports),
         "needs": ", ".join(cls.needs),
-        "source": cls.source,
+        "source": cls.source if isinstance(cls.source, str) else "",  # a load may call a parameter so
         "from": f"{entry.origin}, version {cls.version} of the operator",
     }
     lines += [f"- {name}: {text}" for name, text in facts.items() if text]

@@ -131,7 +131,7 @@ def _judge(live: Live, events: Events, at: int, row: Mapping[str, Any], answer: 
     made = []
     for child in answer.children:
         if child.eliminated:
-            live.operator.context.note(row["id"], f"eliminated_{child.eliminated}")
+            live.operator.context.note(row["id"], f"eliminated_{child.eliminated}", **child.columns)
         else:
             made.append(child)
     if answer.parent == "leave":
@@ -208,7 +208,7 @@ def evolve_all(run: Run, node: Node, folder: Path, source: Table, ports: Mapping
     born = [c for c in children if not c.eliminated]
     for child in children:
         if child.eliminated:
-            operator.context.note((child.parents or ("",))[0], f"eliminated_{child.eliminated}")
+            operator.context.note((child.parents or ("",))[0], f"eliminated_{child.eliminated}", **child.columns)
     frame = parents.with_row_index(ROW) if parents.height else pl.DataFrame({ROW: pl.Series([], dtype=pl.UInt32)})
     rows = _interleaved(_with_base(frame, columns), [kept] * parents.height, [(max(0, parents.height - 1), "", c) for c in born], columns)
     rows = _unique(rows, Counter())

@@ -186,7 +186,7 @@ def _share_of_bad(spec: StepSpec, operator: Load, bad: Sequence[Sequence[Any]], 
 def _by_reason(bad: Sequence[Sequence[Any]]) -> dict[str, int]:
     from collections import Counter
 
-    return dict(Counter(str(b[3]) for b in bad).most_common())
+    return dict(Counter(str(b[3]).partition(":")[0] for b in bad).most_common())
 
 
 def _save_bad(folder: Path, bad: list[list[Any]]) -> tuple[str, str, int]:

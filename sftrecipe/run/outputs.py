@@ -42,13 +42,22 @@ def _placed(run: Run, text: str) -> Path:
     return path.with_name(f"{_stem(path)}.limit-{run.options.limit}{path.name[len(_stem(path)) :]}")
 
 
+FILES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".txt", ".npz", ".npy", ".bin", ".yaml")
+PACKED = (".gz", ".zst")
+
+
 def _stem(path: Path) -> str:
-    return path.name.split(".")[0] if path.suffix else path.name
+    """The name without the suffixes that make it a file: `v1.2` is a folder's name as it stands."""
+    name = path.name
+    for suffixes in (PACKED, FILES):
+        for suffix in suffixes:
+            name = name.removesuffix(suffix)
+    return name
 
 
 def is_folder(path: Path) -> bool:
-    """Whether an output is a folder: its last name has no suffix."""
-    return not path.suffix
+    """Whether an output is a folder: its name does not end in a file format's suffix."""
+    return _stem(path) == path.name
 
 
 def manifest_path(target: Path) -> Path:

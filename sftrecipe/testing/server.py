@@ -6,8 +6,8 @@
 
     python -m sftrecipe.testing.server --port 8399 --latency 0.2 --fault 429=0.05
 
-It serves /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models, /stats and /reset, and ends by itself after `max_seconds`.
-Answers depend on the request alone; they are words, not thoughts. Needs aiohttp.
+It serves /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/models, /stats and /reset, and ends by itself after
+`max_seconds`. Answers depend on the request alone; they are words, not thoughts. Needs aiohttp.
 """
 
 from __future__ import annotations

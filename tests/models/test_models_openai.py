@@ -278,6 +278,7 @@ def test_the_key_is_found_nowhere(tmp_path, capfd, caplog):
         ({"base_url": "file:///etc/passwd"}, "no http address"),
         ({"base_url": "localhost:8000"}, "no http address"),
         ({"base_url": "https://me:pass@host/v1"}, "holds a name or password"),
+        ({"base_url": "http://169.254.169.254/v1"}, "link-local"),
         ({"budget": {"dollars": 5}, "base_url": "http://localhost/v1"}, "no known price"),
         ({"budget": {"euros": 5}}, "euros"),
         ({"price": {"input": 1}}, "missing"),
