@@ -85,7 +85,7 @@ class Operator:
         version: raised by one whenever results change for the same input; part of the step's key.
         reads: columns handed over, beside those that parameters name.
         writes: column -> type (a word of `sftrecipe.types`). A key `{into}` stands for the value of parameter `into`.
-        needs: extras (`embed`, `lm`, ...) that must be installed; checked before the run.
+        needs: extras of sftrecipe (`embed`, `lm`, ...) or modules that must be installed; checked before the run.
         approximate: whether results may differ in the last digits with batch shapes (neural floats).
         heavy: whether row work is Python-bound, so that processes are worth starting.
         wants: expression parameter -> the type its value must have (`bool`, `number`, `text`).

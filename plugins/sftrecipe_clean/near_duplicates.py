@@ -125,7 +125,7 @@ class NearDuplicates(Filter):
         reading = TextReader(data, self.by, self.name)
         table = tally_of_some(reading, len(data), threshold)
         made = data.map(gram_prefixes, self.by, threshold, table, self.name, columns=columns_read(self.by))
-        index = made.frame("row", "length", "prefix", "bits")
+        index = made.frame("row", "length", "prefix", "bits", "letters")
         measure = TextRatio(index, reading, threshold)
         links = Links(len(data), threshold, measure, joined=self.params["scope"] == "component", repeats=True)
         for members, bucket in gram_buckets(index, threshold):

@@ -12,7 +12,7 @@ which loses a pair:
 
     length   t / (2 - t) <= m / n <= (2 - t) / t
     prefix   sorted by any fixed order, the first K + 1 q-grams of each text share one (Chaudhuri, Ganti, Kaushik 2006)
-    count    at most K bits of one text's bitmap of q-grams are missing in the other's
+    count    at most K of one text's q-grams (bits of its bitmap) are missing in the other, and at most D of its letters (K for q = 1)
 
 The order is by rarity, so prefixes hold grams that few texts have. A text with K or fewer q-grams goes into the prefix filter whole;
 pairs of two such texts (a handful of characters) are compared by length alone.
@@ -37,7 +37,19 @@ if TYPE_CHECKING:
     Ints = npt.NDArray[np.int64]
     Bools = npt.NDArray[np.bool_]
 
-__all__ = ["FREQUENCIES", "gram_length", "grams", "lcs_length", "length_range", "missing_allowed", "most_missing", "prefix", "ratio", "tally"]
+__all__ = [
+    "FREQUENCIES",
+    "gram_length",
+    "grams",
+    "lcs_length",
+    "letter_counts",
+    "missing_allowed",
+    "missing_letters",
+    "most_missing",
+    "prefix",
+    "ratio",
+    "tally",
+]
 
 FREQUENCIES = 1 << 18
 _SLACK = 1e-9
@@ -87,13 +99,6 @@ def _lcs_bits(a: str, b: str) -> int:
     return len(a) - state.bit_count()
 
 
-def length_range(length: Ints, threshold: float) -> tuple[Ints, Ints]:
-    """(shortest, longest) length of a text that can be alike enough to one of this length."""
-    shortest = np.ceil(length * threshold / (2 - threshold) - _SLACK).astype(np.int64)
-    longest = np.floor(length * (2 - threshold) / threshold + _SLACK).astype(np.int64)
-    return shortest, longest
-
-
 def missing_allowed(length: Ints, other: Ints, threshold: float, q: int) -> Ints:
     """K: q-grams of a text of `length` that a text of length `other` may lack. Negative: the lengths rule the pair out."""
     edits = np.floor((1 - threshold) * (length + other) + _SLACK).astype(np.int64)
@@ -123,12 +128,31 @@ def grams(texts: pl.Series, q: int) -> tuple[Hashes, Ints, Ints]:
 
     A gram that comes again in a text is a gram of its own there (second `the`, third `the`), so that sets count repeats.
     """
+    points, offsets = _points(texts)
+    hashes, bounds = ngrams(WordTable(_mix(points), offsets), q)
+    return _numbered(hashes, bounds), bounds, np.diff(offsets)
+
+
+def letter_counts(texts: pl.Series) -> npt.NDArray[np.uint8]:
+    """uint8 [rows, 64]: how often the letters of each of 64 classes occur, at most 255 (merging and capping only let more pass)."""
+    points, offsets = _points(texts)
+    rows = np.repeat(np.arange(len(texts), dtype=np.int64), np.diff(offsets))
+    cells = (rows << 6) + (_mix(points) >> np.uint64(58)).astype(np.int64)
+    counts = np.bincount(cells, minlength=len(texts) << 6).reshape(-1, 64)
+    return np.minimum(counts, 255).astype(np.uint8)
+
+
+def missing_letters(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> Ints:
+    """How many letters of each row of `a` the same row of `b` surely lacks."""
+    lacking: Ints = (np.maximum(a, b) - b).sum(axis=1, dtype=np.int64)
+    return lacking
+
+
+def _points(texts: pl.Series) -> tuple[Hashes, Ints]:
     whole = texts.fill_null("").to_list()
     lengths = np.fromiter(map(len, whole), np.int64, len(whole))
     points = np.frombuffer("".join(whole).encode("utf-32-le"), "<u4").astype(np.uint64)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    hashes, bounds = ngrams(WordTable(_mix(points), offsets), q)
-    return _numbered(hashes, bounds), bounds, lengths
+    return points, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
 def _numbered(hashes: Hashes, offsets: Ints) -> Hashes:

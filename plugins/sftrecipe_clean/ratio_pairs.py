@@ -1,7 +1,7 @@
 """All pairs of rows whose texts agree on a share of their characters: the filters of `ratio` over a Dataset.
 
 Shards are turned into gram prefixes and bitmaps (`gram_prefixes`); rows that share a gram of their prefixes are candidates (`gram_buckets`);
-`TextRatio` measures candidates, taking their texts from the Dataset when they are needed. Memory: 140 bytes a row, 4 bytes a gram of a
+`TextRatio` measures candidates, taking their texts from the Dataset when they are needed. Memory: 200 bytes a row, 4 bytes a gram of a
 prefix (at 0.95 about half of a text's characters), and a cache of texts.
 """
 
@@ -16,7 +16,17 @@ import polars as pl
 from sftrecipe import Dataset
 from sftrecipe_clean.duplicates import columns_read, text_column
 from sftrecipe_clean.links import buckets
-from sftrecipe_clean.ratio import gram_length, grams, missing_allowed, most_missing, prefix, ratio, tally
+from sftrecipe_clean.ratio import (
+    gram_length,
+    grams,
+    letter_counts,
+    missing_allowed,
+    missing_letters,
+    most_missing,
+    prefix,
+    ratio,
+    tally,
+)
 from sftrecipe_clean.shingles import BITMAP_WORDS, bitmaps, distinct, missing_bits, shared_members
 
 if TYPE_CHECKING:
@@ -65,9 +75,10 @@ def tally_of_some(reading: TextReader, rows: int, threshold: float) -> Frequenci
 
 
 def gram_prefixes(frame: pl.DataFrame, by: Any, threshold: float, frequency: Frequencies, step: str) -> pl.DataFrame:
-    """row, length (characters), prefix (list of grams) and bits (their bitmap) of each row of a shard."""
+    """row, length (characters), prefix (list of grams), bits (their bitmap) and letters (counts) of each row of a shard."""
     q = gram_length(threshold)
-    hashes, offsets, lengths = grams(text_column(frame, by, step), q)
+    texts = text_column(frame, by, step)
+    hashes, offsets, lengths = grams(texts, q)
     members, sizes = distinct(hashes, offsets)
     chosen, rows = prefix(members, sizes, most_missing(lengths, threshold, q) + 1, frequency)
     listed = pl.DataFrame({"at": rows, "prefix": chosen}).group_by("at", maintain_order=True).agg("prefix")
@@ -75,6 +86,7 @@ def gram_prefixes(frame: pl.DataFrame, by: Any, threshold: float, frequency: Fre
     made = pl.DataFrame({"row": frame["row"], "length": lengths}).with_columns(
         pl.int_range(pl.len(), dtype=pl.Int64).alias("at"),
         pl.Series("bits", bits, dtype=pl.Array(pl.UInt64, BITMAP_WORDS)),
+        pl.Series("letters", letter_counts(texts), dtype=pl.Array(pl.UInt8, 64)),
     )
     return made.join(listed, on="at", how="left", maintain_order="left").drop("at")
 
@@ -104,32 +116,37 @@ class TextRatio:
 
     def __init__(self, index: pl.DataFrame, reading: TextReader, threshold: float) -> None:
         self.lengths: Ints = index["length"].to_numpy()
-        self._bits = index["bits"].to_numpy()
+        self._bits, self._letters = index["bits"].to_numpy(), index["letters"].to_numpy()
         self._reading, self._threshold, self._q = reading, threshold, gram_length(threshold)
 
     def __call__(self, a: Ints, b: Ints) -> Floats:
         """The ratio of each pair, or NaN: surely below the threshold."""
         value = np.full(len(a), np.nan)
-        likely = self._bitmaps_allow(a, b)
+        likely = self._letters_allow(a, b)
+        likely = likely[self._bitmaps_allow(a[likely], b[likely])]
         if len(likely):
             texts = self._reading(np.concatenate([a[likely], b[likely]]))
             likely = likely[self._grams_allow(a[likely], b[likely], texts)]
             value[likely] = [ratio(texts[x], texts[y]) for x, y in zip(a[likely].tolist(), b[likely].tolist(), strict=True)]
         return value
 
-    def _bitmaps_allow(self, a: Ints, b: Ints) -> Ints:
+    def _letters_allow(self, a: Ints, b: Ints) -> Ints:
+        letters_a, letters_b = self._letters[a], self._letters[b]
+        return np.flatnonzero(self._allowed(a, b, 1, missing_letters(letters_a, letters_b), missing_letters(letters_b, letters_a)))
+
+    def _bitmaps_allow(self, a: Ints, b: Ints) -> Bools:
         bits_a, bits_b = self._bits[a], self._bits[b]
-        return np.flatnonzero(self._allowed(a, b, missing_bits(bits_a, bits_b), missing_bits(bits_b, bits_a)))
+        return self._allowed(a, b, self._q, missing_bits(bits_a, bits_b), missing_bits(bits_b, bits_a))
 
     def _grams_allow(self, a: Ints, b: Ints, texts: dict[int, str]) -> Bools:
         rows, place = np.unique(np.concatenate([a, b]), return_inverse=True)
         hashes, offsets, _ = grams(pl.Series([texts[row] for row in rows.tolist()], dtype=pl.String), self._q)
         members, sizes = distinct(hashes, offsets)
         shared = shared_members(members, sizes, place[: len(a)], place[len(a) :])
-        return self._allowed(a, b, sizes[place[: len(a)]] - shared, sizes[place[len(a) :]] - shared)
+        return self._allowed(a, b, self._q, sizes[place[: len(a)]] - shared, sizes[place[len(a) :]] - shared)
 
-    def _allowed(self, a: Ints, b: Ints, lacks_b: Ints, lacks_a: Ints) -> Bools:
-        """Whether b may lack so many grams of a, and a of b."""
+    def _allowed(self, a: Ints, b: Ints, q: int, lacks_b: Ints, lacks_a: Ints) -> Bools:
+        """Whether b may lack so many q-grams of a, and a of b."""
         long, other = self.lengths[a], self.lengths[b]
-        fits: Bools = lacks_b <= missing_allowed(long, other, self._threshold, self._q)
-        return fits & (lacks_a <= missing_allowed(other, long, self._threshold, self._q))
+        fits: Bools = lacks_b <= missing_allowed(long, other, self._threshold, q)
+        return fits & (lacks_a <= missing_allowed(other, long, self._threshold, q))

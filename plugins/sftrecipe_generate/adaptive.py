@@ -1,20 +1,22 @@
 """`evolve.adaptive`: raise difficulty only where the model that will be tuned can take it.
 
-    probe(row)     the target's pass rate (pass_rate.py), drawn until its Wilson interval lies in, above or below the band
-    in the band    the row stays as it is, nothing more is asked
-    too easy       up to `attempts` rewritings in depth. Of each child that no rule eliminates: a reference is made where one is
-                   needed, it is probed, and it is kept only if it lands in the band and is measurably harder: its interval
-                   lies below its parent's. A child that is still easy is gone on from (at most `max_depth` deep); one that is
-                   too hard halves the words that the next rewriting may add
+    probe(row)     the target's pass rate (pass_rate.py), drawn until its Wilson interval lies in, above or below the
+    band in the band    the row stays as it is, nothing more is asked
+    too easy       up to `attempts` rewritings in depth. Of each child that no rule eliminates: a reference is made
+    where one is
+                   needed, it is probed, and it is kept only if it lands in the band and is measurably harder: its
+                   interval lies below its parent's. A child that is still easy is gone on from (at most `max_depth`
+                   deep); one that is too hard halves the words that the next rewriting may add
     too hard       stays, leaves, or is simplified, by the same rules the other way round
     none kept      the parent stays
 
-Ours; near to it are the survey's wish for ability-aware Evol-Instruct, and auto-evolution's failure checks. A child has no
-reference answer, so one is made: `teacher` answers `teacher_n` times, and the final answer that at least a share `agree` of
-them gives is taken; a question on which the teacher disagrees with itself is eliminated as `ill_posed`. References by
-tests (code) are not made here. Every decision is a note in the row's story, with its figures.
+Ours; near to it are the survey's wish for ability-aware Evol-Instruct, and auto-evolution's failure checks. A child has
+no reference answer, so one is made: `teacher` answers `teacher_n` times, and the final answer that at least a share
+`agree` of them gives is taken; a question on which the teacher disagrees with itself is eliminated as `ill_posed`.
+References by tests (code) are not made here. Every decision is a note in the row's story, with its figures.
 
-Cost: n to max_n target calls a row; outside the band, per attempt 1 rewriting, teacher_n answers, n to max_n target calls.
+Cost: n to max_n target calls a row; outside the band, per attempt 1 rewriting, teacher_n answers, n to max_n target
+calls.
 """
 
 from __future__ import annotations
@@ -57,16 +59,16 @@ class _Climb:
 
 
 class Adaptive(Evolve):
-    """Evolution towards a band of the target model's pass rate: too easy rows are made harder, too hard ones kept, dropped or
-    simplified, rows in the band are left alone.
+    """Evolution towards a band of the target model's pass rate: too easy rows are made harder, too hard ones kept,
+    dropped or simplified, rows in the band are left alone.
 
-    What passes: `verify`, equality of final answers with `gold`, or, with neither, agreement of the target's answers with
-    each other. With `gold`, children get a `gold` of their own, and the teacher's answer.
+    What passes: `verify`, equality of final answers with `gold`, or, with neither, agreement of the target's answers
+    with each other. With `gold`, children get a `gold` of their own, and the teacher's answer.
 
-    Children have `operation`, `depth`, `root`, `pass_rate`. Notes: in_band, too_easy, too_hard (every row, with p, low, high,
-    n), moved, not_moved. Eliminated children are counted as eliminated_<code>: a rule of rules.py, ill_posed, too_hard,
-    too_easy, still_easy, still_hard, not_harder, not_easier, or the code of a failed request. Parents leave as `replaced`
-    or `too_hard`. A row fails with `no_query`, `no_gold`, or what the probe fails with.
+    Children have `operation`, `depth`, `root`, `pass_rate`. Notes: in_band, too_easy, too_hard (every row, with p, low,
+    high, n), moved, not_moved. Eliminated children are counted as eliminated_<code>: a rule of rules.py, ill_posed,
+    too_hard, too_easy, still_easy, still_hard, not_harder, not_easier, or the code of a failed request. Parents leave
+    as `replaced` or `too_hard`. A row fails with `no_query`, `no_gold`, or what the probe fails with.
     """
 
     reads = ("messages", "query")

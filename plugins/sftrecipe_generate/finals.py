@@ -1,7 +1,7 @@
 """The answer that a text ends in, in a form that can be compared: for agreement and exact matches.
 
-Looked for in this order, the last of each kind: a line `#### x`; \\boxed{x}; what follows "answer is" or "answer:"; the last
-line of the text. Then: mathematical and Markdown dressing off, white space collapsed, case folded, numbers written
+Looked for in this order, the last of each kind: a line `#### x`; \\boxed{x}; what follows "answer is" or "answer:"; the
+last line of the text. Then: mathematical and Markdown dressing off, white space collapsed, case folded, numbers written
 plainly ("1,000.50" is "1000.5"). This compares words, not mathematics: "1/2" and "0.5" differ; a verifier knows better.
 """
 

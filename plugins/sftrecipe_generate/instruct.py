@@ -1,13 +1,14 @@
 """`evolve.instruct`: questions made harder or broader, round after round (Xu et al. 2023, WizardLM: Evol-Instruct).
 
-For each row and round t: draw an operation from (seed, row, t); a model rewrites the current question with it; the child goes
-if a rule eliminates it (rules.py), else it becomes a row and the next round starts from it. A row whose child was eliminated
-goes on from the question it had. Draws hang on the row alone, so results do not depend on order, shards or concurrency.
+For each row and round t: draw an operation from (seed, row, t); a model rewrites the current question with it; the
+child goes if a rule eliminates it (rules.py), else it becomes a row and the next round starts from it. A row whose
+child was eliminated goes on from the question it had. Draws hang on the row alone, so results do not depend on order,
+shards or concurrency.
 
-Sizes of the paper: 4 rounds over Alpaca's 52,000 rows, about 250,000 rows of all rounds mixed; users report that about half
-of the children of a round are judged equal to their parents. Difference: in the paper an eliminated child's parent waits for
-the next round in a common pool; here it is tried again in the next round of its own row, which is the same. Cost: 1 call a
-row and round, 2 with answers, 3 with `judge`.
+Sizes of the paper: 4 rounds over Alpaca's 52,000 rows, about 250,000 rows of all rounds mixed; users report that about
+half of the children of a round are judged equal to their parents. Difference: in the paper an eliminated child's parent
+waits for the next round in a common pool; here it is tried again in the next round of its own row, which is the same.
+Cost: 1 call a row and round, 2 with answers, 3 with `judge`.
 """
 
 from __future__ import annotations
@@ -52,13 +53,14 @@ def equal_schema() -> dict[str, Any]:
 
 
 class Instruct(Evolve):
-    """Evol-Instruct: children of each row's last question by five operations in depth and one in breadth, over `rounds`.
+    """Evol-Instruct: children of each row's last question by five operations in depth and one in breadth, over
+    `rounds`.
 
     Children have the columns `operation`, `depth`, `root`, their parent's conversation up to the question, and with
-    `answer: true` an answer. Eliminated children are counted as eliminated_<rule> (see rules.py: no_gain, refusal_short,
-    only_punctuation, copied_prompt_words, same_as_parent, assistant_talk, apology) or with the code of a failed request.
-    Parents leave as `replaced`, or as `no_child` with `parents: drop` where no child was left. A row without a question
-    fails with `no_query`.
+    `answer: true` an answer. Eliminated children are counted as eliminated_<rule> (see rules.py: no_gain,
+    refusal_short, only_punctuation, copied_prompt_words, same_as_parent, assistant_talk, apology) or with the code of a
+    failed request. Parents leave as `replaced`, or as `no_child` with `parents: drop` where no child was left. A row
+    without a question fails with `no_query`.
     """
 
     reads = ("messages", "query")

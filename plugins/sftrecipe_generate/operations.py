@@ -1,7 +1,7 @@
 """The ways of Evol-Instruct to change a question (Xu et al. 2023), in our own words, and how one is chosen.
 
-Five go deeper (constraints, deepen, concretize, reasoning, complicate), one goes broader (breadth). The released code of
-WizardLM lacks `complicate`; the paper shows it by examples, here it is asked for in words.
+Five go deeper (constraints, deepen, concretize, reasoning, complicate), one goes broader (breadth). The released code
+of WizardLM lacks `complicate`; the paper shows it by examples, here it is asked for in words.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ DEPTH: Mapping[str, str] = {
 
 
 def weights_of(operations: Mapping[str, float], methods: Mapping[str, str]) -> dict[str, float]:
-    """The operations that may be drawn and their weights, in the order of their names. Raises ValueError for unknown ones."""
+    """The operations that may be drawn and their weights, in the order of their names. Raises ValueError for unknown
+    ones.
+    """
     unknown = sorted(set(operations) - {*DEPTH, *methods, BREADTH})
     if unknown:
         raise ValueError(f"unknown operation `{unknown[0]}`; there are {', '.join([*DEPTH, BREADTH, *methods])}")

@@ -2,15 +2,16 @@
 
 With c of n sampled answers passing, p = c/n, and z the normal quantile of the confidence (Wilson 1927):
 
-    centre = (p + z^2/2n) / (1 + z^2/n)      half = z/(1 + z^2/n) sqrt(p(1-p)/n + z^2/4n^2)      [centre - half, centre + half]
+    centre = (p + z^2/2n) / (1 + z^2/n)      half = z/(1 + z^2/n) sqrt(p(1-p)/n + z^2/4n^2)      [centre - half, centre
+    + half]
 
 With a `band` the sampling is sequential: n at a time, until the interval lies above the band, below it or within it, or
-`max_n` samples are drawn. Looking again and again makes the interval's confidence nominal: it is a rule for stopping, not a
-test at that level.
+`max_n` samples are drawn. Looking again and again makes the interval's confidence nominal: it is a rule for stopping,
+not a test at that level.
 
-What passes: an operator (`verify`), a final answer equal to a column (`gold`), or, where nothing says what is right, the
-answer that the samples themselves give most often (`agreement`), which is at least 1/n and says how sure the model is, not
-how right. Cost: n to max_n calls a row.
+What passes: an operator (`verify`), a final answer equal to a column (`gold`), or, where nothing says what is right,
+the answer that the samples themselves give most often (`agreement`), which is at least 1/n and says how sure the model
+is, not how right. Cost: n to max_n calls a row.
 """
 
 from __future__ import annotations
@@ -70,7 +71,9 @@ class Rate:
 
 
 def settled(rate: Rate, band: Sequence[float]) -> Verdict | None:
-    """Where the interval lies: above the band (`easy`), below it (`hard`), within it (`band`), or across a border (None)."""
+    """Where the interval lies: above the band (`easy`), below it (`hard`), within it (`band`), or across a border
+    (None).
+    """
     low, high = band
     if rate.low > high:
         return "easy"
@@ -111,7 +114,8 @@ def band_problem(band: Sequence[float] | None) -> str | None:
 
 
 class Probe:
-    """Samples of one model and how many pass: by `verifier`, by equality with `gold`, or by agreement with each other."""
+    """Samples of one model and how many pass: by `verifier`, by equality with `gold`, or by agreement with each other.
+    """
 
     def __init__(self, model: Chat, settings: Mapping[str, Any], verifier: Verifier | None, *, system: str | None = None) -> None:
         self._model, self._settings, self._verifier, self._system = model, settings, verifier, system
@@ -141,11 +145,11 @@ class Probe:
 
 
 class PassRate(Score):
-    """The share of a model's sampled answers that pass, with its Wilson interval and the number of samples: columns `into`,
-    `into_low`, `into_high`, `into_n`.
+    """The share of a model's sampled answers that pass, with its Wilson interval and the number of samples: columns
+    `into`, `into_low`, `into_high`, `into_n`.
 
-    Say what passes: `verify`, `gold`, or `agreement: true`. A row fails with `no_query`, `no_gold`, the verifier's codes
-    or those of the model layer. Answers that were cut at `max_tokens` do not pass.
+    Say what passes: `verify`, `gold`, or `agreement: true`. A row fails with `no_query`, `no_gold`, the verifier's
+    codes or those of the model layer. Answers that were cut at `max_tokens` do not pass.
     """
 
     reads = ("messages",)

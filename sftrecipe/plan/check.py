@@ -21,6 +21,9 @@ __all__ = ["COUNTS", "check_recipe", "functions_of"]
 COUNTS = ("rows_in", "rows_out", "dropped", "failed", "born", "copied", "quarantined", "packed")
 """What `expect:` may speak of, beside `dropped.code` and the numbers that a measure hands back."""
 
+UNCHANGED = ("filter", "select", "measure", "write")
+"""Verbs that leave columns as they are."""
+
 
 class LazyFunctions(Mapping[str, Function]):
     """The expression functions of an installation, each imported when an expression names it."""
@@ -54,7 +57,11 @@ def check_recipe(recipe: Recipe, registry: Registry, problems: Problems) -> Plan
     for step in recipe.steps:
         node = resolver.node(step)
         if node is None:
-            broken.add(step.id)
+            unknown = step.id in broken or any(r.step in broken for r in step.inputs)
+            if step.verb in UNCHANGED and step.inputs and not unknown:
+                flows.pass_on(step)  # its law tells what it would hand on, whatever is wrong with it
+            else:
+                broken.add(step.id)
             continue
         plan.nodes[step.id] = node
         _expectations(node, problems)

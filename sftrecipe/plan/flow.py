@@ -13,7 +13,8 @@ from sftrecipe.errors import Problems, Span, did_you_mean
 from sftrecipe.expressions import ExpressionError, Function, check, template_columns
 from sftrecipe.operators import nested_columns
 from sftrecipe.plan.node import Column, Columns, Node
-from sftrecipe.recipe import Place, Ref
+from sftrecipe.plan.resolve import broke
+from sftrecipe.recipe import Place, Ref, Step
 from sftrecipe.recipe.model import is_unresolved
 from sftrecipe.rows import DERIVED, FIXED
 from sftrecipe.types import parse_type
@@ -56,12 +57,21 @@ class Flows:
                 text = error.message if isinstance(error, ExpressionError) else str(error)
                 self.problems.error("R406", f"`{node.entry.full}`: {text}", node.step.params_place.key())
             node.columns_out = dict(node.columns_in)
+        except Exception as error:  # the plugin border
+            self.problems.append(broke(node.entry, error, node.step.params_place))
+            return False
         else:
             for name in node.flow.reads:
                 self._readable(name, node.columns_in, node.step.params_place.key(), node)
             node.columns_out = self._written(node)
         self.before[node.id], self.after[node.id] = node.columns_in, node.columns_out
         return known
+
+    def pass_on(self, step: Step) -> None:
+        """Columns of a step that is wrong, but whose verb leaves columns as they are."""
+        columns = self._of(step.inputs[0])
+        self.before[step.id] = columns
+        self.after[step.id] = {**columns, "rank": Column.of("int")} if step.verb == "select" else columns
 
     def _of(self, ref: Ref) -> Columns:
         if not ref.step:  # a part of another recipe: what comes in is not known here

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sftrecipe import params as declared
-from sftrecipe.errors import Problems, RecipeError, did_you_mean
+from sftrecipe.errors import Problem, Problems, RecipeError, did_you_mean
 from sftrecipe.models.provider import Provider
 from sftrecipe.operators import Operator
 from sftrecipe.params import ParamSpec
@@ -21,7 +21,7 @@ from sftrecipe.recipe.model import CommandLinePath, Unresolved, is_unresolved
 from sftrecipe.recipe.steps import no_reference
 from sftrecipe.registry import Entry, Registry
 
-__all__ = ["EXTRAS", "Resolver"]
+__all__ = ["EXTRAS", "Resolver", "broke"]
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "embed": ("sentence_transformers",),
@@ -100,15 +100,26 @@ class Resolver:
             converted[name] = value if is_unresolved(value) else self._value(node, spec, value, here)
         if is_unresolved(converted):
             return None  # what is wrong was told; what else would be said of the step could be wrong
-        node.operator = cls(**converted)
-        node.operator.name = entry.full
-        for message in node.operator.check():
+        wrong = self._built(node, cls, converted, place)
+        for message in wrong or ():
             named = [n for n in re.findall(r"`(\w+)`", message) if n in given]
-            span = place.at(named[0]).span() if named and isinstance(given, Mapping) else place.key()
+            span = place.at(named[0]).span() if named else place.key()
             self.problems.error("R306", f"`{entry.full}`: {message}", span)
+        if wrong or wrong is None:
+            return None
         if step.verb == "load":
             node.located = self._located(node, place)
         return node
+
+    def _built(self, node: Node, cls: type[Operator], values: Mapping[str, Any], place: Place) -> list[str] | None:
+        """Makes the operator. What its own check complains of, or None if the plugin broke."""
+        try:
+            node.operator = cls(**values)
+            node.operator.name = node.entry.full
+            return list(node.operator.check())
+        except Exception as error:  # the plugin border
+            self.problems.append(broke(node.entry, error, place))
+            return None
 
     def _mapping(self, step: Step, cls: type[Operator], given: Mapping[str, Any], place: Place) -> dict[str, Any] | None:
         """Parameters by name: a scalar goes to the positional one, unknown keys to the one that takes the rest."""
@@ -253,9 +264,10 @@ class Resolver:
 
     def _needs(self, cls: Any, place: Place, what: str) -> None:
         for extra in cls.needs:
-            missing = [m for m in EXTRAS.get(extra, ()) if importlib.util.find_spec(m) is None]
+            missing = [m for m in EXTRAS.get(extra, (extra,)) if importlib.util.find_spec(m.partition(".")[0]) is None]
             if missing:
-                self.problems.error("P004", f"{what} needs {', '.join(missing)}", place.key(), help=f"pip install 'sftrecipe[{extra}]'")
+                help = f"pip install 'sftrecipe[{extra}]'" if extra in EXTRAS else f"install the package that brings `{extra}`"
+                self.problems.error("P004", f"{what} needs {', '.join(missing)}, which is not installed", place.key(), help=help)
 
     def _tell(self, error: RecipeError, place: Place, *, key: bool = False) -> None:
         for p in error.problems:
@@ -265,6 +277,12 @@ class Resolver:
 def _written(place: Place, keys: Any) -> list[tuple[Any, Place]]:
     """The texts that stand at a place of the file (of `keys`, if given) before parameters were filled in, each with its place."""
     return [(t, place if at is None else place.at(at)) for at, t in _texts(place.written()) if keys is None or at in keys]
+
+
+def broke(entry: Entry, error: Exception, place: Place) -> Problem:
+    """P010 for an operator that raised when it was looked at."""
+    text = f"`{entry.full}` ({entry.origin}) raised {type(error).__name__} when it was checked: {error}"
+    return Problem("P010", text, place.key(), help="this is a defect of the operator: tell its author")
 
 
 def shown(path: Path) -> str:

@@ -236,8 +236,12 @@ class _Reader:
         try:
             return bool(evaluate(draft.when, {"params": values}))
         except ExpressionError as error:
-            help = "`when:` is decided before any row is read: it speaks of `params` only" if error.code == "R520" else error.help
-            self.problems.error(error.code, error.message, place.inside(error.start, error.end), help=help)
+            message, help = error.message, error.help
+            if error.code == "R520":
+                name = draft.when[error.start : error.end]
+                message = f"`when:` knows no `{name}`: it speaks of `params`, since it is decided before any row is read"
+                help = f"write `params.{name}`" if name in values else did_you_mean(name, values)
+            self.problems.error(error.code, message, place.inside(error.start, error.end), help=help)
             return True
 
     def _use(self, draft: Draft, inputs: list[Ref], values: Mapping[str, Any]) -> tuple[list[Step], Ref | None]:

@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from select_pools import choose, frame_of, ids_of, ready, story
 
 from sftrecipe import StepError
 from sftrecipe_diversity.budget import Budget
 from sftrecipe_diversity.top import Top
+from tests.diversity.select_pools import choose, frame_of, ids_of, ready, story
 
 POOL = frame_of(np.ones((5, 2)), score=[1.0, 5.0, 3.0, 4.0, 2.0], length=[10, 60, 30, 50, 20])
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from select_pools import choose, clumped, frame_of, ids_of, ready, story
 
 from sftrecipe_diversity.clusters import Clusters, best_of_each, by_cluster, k_means, middle
+from tests.diversity.select_pools import choose, clumped, frame_of, ids_of, ready, story
 
 
 def pool(n: int = 200, clumps: int = 8):

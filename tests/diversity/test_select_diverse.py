@@ -6,10 +6,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from select_pools import arrays, choose, clumped, document, frame_of, ids_of, ready, slow_diverse, story, with_ties
 
 from sftrecipe_diversity.budget import Budget
 from sftrecipe_diversity.diverse import Diverse, diverse, diverse_original
+from tests.diversity.select_pools import (
+    arrays,
+    choose,
+    clumped,
+    document,
+    frame_of,
+    ids_of,
+    ready,
+    slow_diverse,
+    story,
+    with_ties,
+)
 
 INPUTS = arrays("deita_filter_inputs.npz")
 ORDER = np.array(document("deita_filter_expected.json")["order"])

@@ -7,12 +7,23 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from select_pools import arrays, choose, clumped, frame_of, ids_of, ready, slow_facility, story, subsets, with_ties
 
 from sftrecipe_diversity.budget import Budget
 from sftrecipe_diversity.facility import Dense, Facility, facility, kernel, neighbours
 from sftrecipe_diversity.greedy import lazy_greedy
 from sftrecipe_diversity.space import norms
+from tests.diversity.select_pools import (
+    arrays,
+    choose,
+    clumped,
+    frame_of,
+    ids_of,
+    ready,
+    slow_facility,
+    story,
+    subsets,
+    with_ties,
+)
 
 ORACLE = arrays("facility_location.npz")
 

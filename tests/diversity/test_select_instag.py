@@ -7,13 +7,13 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from select_pools import choose, ids_of, ready, story
-from test_select_mig import pool
 
 from sftrecipe import StepError
 from sftrecipe_diversity.budget import Budget
 from sftrecipe_diversity.instag import InsTag, complexity_first
 from sftrecipe_diversity.tagsets import tag_sets
+from tests.diversity.select_pools import choose, ids_of, ready, story
+from tests.diversity.test_select_mig import pool
 
 WORKED = [
     ["a", "b", "c"],  # 0: first pass, brings a b c

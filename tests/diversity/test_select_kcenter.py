@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from select_pools import (
+
+from sftrecipe import StepError
+from sftrecipe_diversity.budget import Budget
+from sftrecipe_diversity.kcenter import KCenter, k_center, k_center_original
+from sftrecipe_diversity.space import medoid, whiten
+from tests.diversity.select_pools import (
     arrays,
     choose,
     clumped,
@@ -21,11 +26,6 @@ from select_pools import (
     subsets,
     with_ties,
 )
-
-from sftrecipe import StepError
-from sftrecipe_diversity.budget import Budget
-from sftrecipe_diversity.kcenter import KCenter, k_center, k_center_original
-from sftrecipe_diversity.space import medoid, whiten
 
 INPUTS = arrays("diverseevol_kcenter_inputs.npz")
 CASES = document("diverseevol_kcenter_expected.json")["cases"]

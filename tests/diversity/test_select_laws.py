@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from select_pools import choose, clumped, frame_of, ids_of, ready, story, with_ties
 
 from sftrecipe import StepError
 from sftrecipe.params import positional, schema
@@ -27,6 +26,7 @@ from sftrecipe_diversity.quota import Quota
 from sftrecipe_diversity.random import Random
 from sftrecipe_diversity.rds import Rds
 from sftrecipe_diversity.top import Top
+from tests.diversity.select_pools import choose, clumped, frame_of, ids_of, ready, story, with_ties
 
 SELECTORS: dict[str, tuple[type, dict[str, Any]]] = {
     "top": (Top, {"by": "score"}),
@@ -213,9 +213,9 @@ def test_operators_pickle(name):
 
 THREADED = """
 import sys
-sys.path[:0] = [{tests!r}]
-from test_select_laws import SELECTORS, operator, pool
-from select_pools import choose, clumped, ids_of
+sys.path[:0] = [{root!r}]
+from tests.diversity.select_pools import choose, clumped, ids_of
+from tests.diversity.test_select_laws import SELECTORS, operator, pool
 frame = pool(400, clumped)
 for name in SELECTORS:
     print(name, *ids_of(frame, choose(operator(name, size=60), frame)))
@@ -227,7 +227,7 @@ def test_threads_of_the_linear_algebra_do_not_matter():
         import os
 
         env = {**os.environ, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
-        code = THREADED.format(tests=str(Path(__file__).parent))
+        code = THREADED.format(root=str(Path(__file__).parents[2]))
         return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=env).stdout
 
     one, two = run("1"), run("2")

@@ -7,12 +7,12 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from select_pools import choose, document, ids_of, ready, story
 
 from sftrecipe import StepError
 from sftrecipe_diversity.budget import Budget
 from sftrecipe_diversity.mig import Graph, Mig, information, propagate, tag_graph
 from sftrecipe_diversity.tagsets import tag_sets
+from tests.diversity.select_pools import choose, document, ids_of, ready, story
 
 ORACLE = document("mig.json")
 ADJACENCY = np.array(ORACLE["adjacency"])

@@ -10,11 +10,11 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from select_pools import choose, ids_of, ready, story
 
 from sftrecipe import StepError
 from sftrecipe_diversity.budget import Budget
 from sftrecipe_diversity.quota import Quota, decayed, seats, shares_of
+from tests.diversity.select_pools import choose, ids_of, ready, story
 
 
 def pool(**sizes: int) -> pl.DataFrame:

@@ -7,12 +7,12 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from select_pools import arrays, choose, clumped, frame_of, ids_of, ready, story
 
 from sftrecipe import StepError
 from sftrecipe.testing.memory import MemoryDataset
 from sftrecipe_diversity.budget import Budget
 from sftrecipe_diversity.rds import Rds, last, mean, round_robin, weighted_mean
+from tests.diversity.select_pools import arrays, choose, clumped, frame_of, ids_of, ready, story
 
 ORACLE = arrays("rds_plus.npz")
 TEXTS = arrays("diverseevol_tinymodel.npz")

@@ -7,10 +7,10 @@ import json
 import numpy as np
 import polars as pl
 import pytest
-from select_pools import choose, clumped, frame_of, ids_of, ready, slow_k_center, story
 
 from sftrecipe import Pending, StepError
 from sftrecipe_diversity.kcenter import KCenter
+from tests.diversity.select_pools import choose, clumped, frame_of, ids_of, ready, slow_k_center, story
 
 N, SIZE, ROUNDS = 80, 6, 3
 

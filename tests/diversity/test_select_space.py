@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from select_pools import clumped, with_ties
 
 from sftrecipe_diversity.space import cosines, distances, nearest, norms, slices, unit
+from tests.diversity.select_pools import clumped, with_ties
 
 
 def slow(q: np.ndarray, x: np.ndarray, k: int, tie: np.ndarray, barred: set[int]) -> tuple[np.ndarray, np.ndarray]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
-from select_pools import choose, frame_of, ids_of, ready, story
 
 from sftrecipe import StepError
 from sftrecipe_diversity.draws import gumbel, uniform
 from sftrecipe_diversity.longest import Longest
 from sftrecipe_diversity.random import Random
 from sftrecipe_diversity.top import Top
+from tests.diversity.select_pools import choose, frame_of, ids_of, ready, story
 
 TEXTS = ["one two three", "a", "four words are here", None, "", "three small words"]
 POOL = frame_of(np.ones((6, 2)), response=TEXTS, tokens=[3, 9, 4, None, 0, 3], score=[1.0, 3.0, 2.0, 3.0, 0.0, 1.0])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Loaded, read_all
+from tests.io.conftest import Loaded, read_all
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -7,7 +7,7 @@ import json
 import threading
 
 import pytest
-from conftest import Loaded
+from tests.io.conftest import Loaded
 from hypothesis import given
 from hypothesis import strategies as st
 

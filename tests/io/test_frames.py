@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from conftest import Loaded
+from tests.io.conftest import Loaded
 from hypothesis import given
 from hypothesis import strategies as st
 

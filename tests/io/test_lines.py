@@ -8,7 +8,7 @@ import random
 
 import polars as pl
 import pytest
-from conftest import Loaded, read_all
+from tests.io.conftest import Loaded, read_all
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

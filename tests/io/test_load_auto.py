@@ -13,7 +13,7 @@ from typing import Any
 import datasets
 import pyarrow as pa
 import pytest
-from conftest import Loaded, read_all
+from tests.io.conftest import Loaded, read_all
 
 from sftrecipe import StepError
 from sftrecipe.params import positional, schema

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import read_all
+from tests.io.conftest import read_all
 
 from sftrecipe import StepError
 from sftrecipe_io.load_auto import Auto

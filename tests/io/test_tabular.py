@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import Loaded, read_all
+from tests.io.conftest import Loaded, read_all
 
 from sftrecipe import StepError
 from sftrecipe_io.load_auto import Auto

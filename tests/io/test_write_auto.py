@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from conftest import read_all
+from tests.io.conftest import read_all
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
