@@ -25,6 +25,7 @@ __all__ = ["Entry", "Registry", "full_name"]
 
 PREFIX = "sftrecipe."
 OURS = "sftrecipe"
+COMMAND_LINE = "command line"
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class Entry:
 
     @property
     def origin(self) -> str:
-        """Distribution and version, for messages."""
-        return f"{self.distribution} {self.version}"
+        """Distribution and version, or the file given on the command line, for messages."""
+        return f"--plugin {self.name.partition('.')[0]}.py" if self.distribution == COMMAND_LINE else f"{self.distribution} {self.version}"
 
     def load(self) -> Any:
         """The object. Raises RecipeError P002 that names the plugin when importing it fails."""
@@ -96,15 +97,18 @@ class Registry:
         return [e for e in self.entries() if e.group in VERBS]
 
     def entry(self, group: str, name: str) -> Entry:
-        """The one entry with this name. Raises RecipeError R202 (unknown) or P001 (claimed twice)."""
+        """The one entry with this name. Raises RecipeError R202, R203 (unknown), P001 (claimed twice) or P005 (no owner in its name).
+
+        Engines and observers are named on the command line: an unknown one is a UsageError.
+        """
         found = self._found.get((group, name), ())
         if not found:
-            raise RecipeError([self._unknown(group, name)])
+            raise self._unknown(group, name)
         if len(found) > 1:
             both = " and ".join(e.origin for e in found)
             raise RecipeError([Problem("P001", f"`{group}.{name}` is claimed by {both}", help="uninstall one of them")])
         only = found[0]
-        if "." not in name and group in VERBS and only.distribution not in (OURS, "command line"):
+        if "." not in name and group in VERBS and only.distribution not in (OURS, COMMAND_LINE):
             text = f"`{only.full}` of {only.origin} has no owner in its name: undotted names are the project's own"
             raise RecipeError([Problem("P005", text, help=f"its author should call it `{group}.{_owner(only)}.{name}`")])
         return only
@@ -119,16 +123,17 @@ class Registry:
             raise RecipeError([Problem("P003", text)])
         return cls
 
-    def _unknown(self, group: str, name: str) -> Problem:
+    def _unknown(self, group: str, name: str) -> RecipeError | UsageError:
         if group in VERBS:
             names = [e.full for e in self.operators()]
             near = did_you_mean(f"{group}.{name}", names) or did_you_mean(name, [n.split(".", 1)[1] for n in names])
             help = near or f"`sftrecipe ops {group}` lists what there is; is a plugin package missing?"
-            return Problem("R202", f"unknown operator `{group}.{name}`", help=help)
+            return RecipeError([Problem("R202", f"unknown operator `{group}.{name}`", help=help)])
         known = [e.name for e in self.entries(group)]
-        code, what = {"model": ("R203", "model provider"), "engine": ("R204", "engine")}.get(group, ("R205", group))
         help = did_you_mean(name, known) or f"there are {', '.join(known) or 'none'}"
-        return Problem(code, f"unknown {what} `{name}`", help=help)
+        if group == "model":
+            return RecipeError([Problem("R203", f"unknown model provider `{name}`", help=help)])
+        return UsageError(f"unknown {'observer' if group == 'hook' else group} `{name}`: {help}")
 
 
 @lru_cache(maxsize=4)
@@ -184,4 +189,4 @@ def _entries_of_file(path: Path) -> Iterator[Entry]:
     for value in vars(module).values():
         if isinstance(value, type) and issubclass(value, Operator) and value.__module__ == module_name:
             snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", value.__name__).lower()
-            yield Entry(value.verb, f"{path.stem}.{snake}", "command line", digest, value=value)
+            yield Entry(value.verb, f"{path.stem}.{snake}", COMMAND_LINE, digest, value=value)

@@ -103,7 +103,9 @@ class _Reader:
             return None
         before = self.line[: self.column].rstrip()
         char = self.line[self.column : self.column + 1]
-        item = self.row != self.began.line and self.line.lstrip().startswith("- ")  # the next step: what was open before it?
+        item = self.row != self.began.line and self.line.lstrip().startswith(
+            "- "
+        )  # the next step: what was open before it?
         if self._value()[:1] in _SIGNS and not item:
             return None
         if before and before[-1] not in ",[{" and char and char != ":":
@@ -151,7 +153,9 @@ class _Reader:
             glued = re.match(r"\s*(?:- +)*([\w.]+):[\w\[{\"']", self.line)
             if glued:
                 at = glued.end(1)
-                return self._problem("R004", "a space is missing after the colon", self.row, at, 1, "write `key: value`")
+                return self._problem(
+                    "R004", "a space is missing after the colon", self.row, at, 1, "write `key: value`"
+                )
             at = len(self.line) - len(self.line.lstrip())
             advice = "line it up with its neighbours: keys under keys, `-` under `-`"
             return self._problem(

@@ -12,7 +12,7 @@ Hashes are made shard by shard; grouping sorts them on the driver. Cost: 2 micro
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -106,6 +106,7 @@ class Duplicates(Filter):
     source: ClassVar[str] = "exact deduplication by hash, as in nearly all published recipes"
     artefacts: dict[str, Any]
 
+    wants: ClassVar[Mapping[str, str]] = {"by": "text"}
     by: Expr = Param("conversation", doc="The text that is compared; numbers are compared as written.", positional=True)
     normalize: Literal["none", "text"] = Param("none", doc="`text`: compare after NFKC, lower case, punctuation and white space.")
     keep: Literal["first", "longest", "best"] = Param("first", doc="Which of equal rows stays; of equals the first.")  # type: ignore[assignment]

@@ -18,7 +18,7 @@ Cost, minhash: 30 microseconds a row of 1 kB. Memory on the driver 250 bytes a r
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -57,6 +57,7 @@ class NearDuplicates(Filter):
     source: ClassVar[str] = "Broder 1997; Lee et al. 2022 (minhash); OpenThoughts 2025 (ratio)"
     artefacts: dict[str, Any]
 
+    wants: ClassVar[Mapping[str, str]] = {"by": "text"}
     threshold: float | None = Param(None, gt=0, le=1, doc="Least similarity of near duplicates. Null: 0.8 (minhash), 0.95 (ratio).")
     method: Literal["minhash", "ratio"] = Param("minhash", doc="Jaccard similarity of word n-grams, or agreement of characters.")
     by: Expr = Param("conversation", doc="The text that is compared.")

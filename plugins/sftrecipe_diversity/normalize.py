@@ -286,25 +286,15 @@ class Normalize(Tag):
 
     def _look_up(self, course: _Course, given: pl.DataFrame) -> None:
         """Aliases from a file; tags that it does not have by their stems, if the rules are on."""
-        table = dict(given.select("tag", "canonical").iter_rows())
-        known = [t for t in course.raw if t in table]
-        course.note(
-            "aliases", len(course.raw), sum(table[t] is None for t in known), why=f"{len(known)} tags are in the file"
-        )
-        forms: dict[str, str] = {}
+        words = set(given["canonical"].drop_nulls())
+        table: dict[str, str | None] = {**dict(zip(words, words, strict=True)), **dict(given.iter_rows())}
+        course.apply("aliases", {tag: table.get(tag, tag) for tag in course.counts})
+        tags = list(course.counts)
         if "rules" in self.stages:
-            for form, tag in zip(fold(list(table), self.stem), table, strict=True):
-                if table[tag] is not None:
-                    forms.setdefault(form, str(table[tag]))
-        strange = [t for t in course.raw if t not in table]
-        found = {t: forms.get(form) for t, form in zip(strange, fold(strange, self.stem), strict=True)}
-        for tag in course.raw:
-            course.canonical[tag] = table[tag] if tag in table else found[tag]
-            if tag not in table:
-                course.stage[tag] = "rules" if found[tag] is not None else "unknown"
-            elif table[tag] != tag:
-                course.stage[tag] = "aliases"
-        lost = sum(c is None for c in found.values())
-        course.note(
-            "unknown", len(strange), lost, why="dropped: neither they nor their stems are in the file" if lost else ""
-        )
+            forms: dict[str, str] = {}
+            for form, word in zip(fold(list(table), self.stem), table.values(), strict=True):
+                if word is not None:
+                    forms[form] = min(word, forms.get(form, word))
+            near = {tag: forms.get(form, tag) for tag, form in zip(tags, fold(tags, self.stem), strict=True)}
+            course.apply("rules", {tag: tag if tag in words else near[tag] for tag in tags})
+        course.apply("unknown", {tag: tag if tag in words else None for tag in course.counts})

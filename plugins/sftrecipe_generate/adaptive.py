@@ -89,12 +89,16 @@ class Adaptive(Evolve):
     max_depth: int = Param(3, ge=1, doc="How many rewritings a child may be away from its row.")
     hard: Literal["keep", "simplify", "drop"] = Param("keep", doc="What becomes of rows that are too hard.")
     parents: Literal["keep", "replace"] = Param("replace", doc="What becomes of a row whose child was kept.")
-    operations: dict[str, float] = Param(dict.fromkeys(DEPTH, 1.0), doc="Operations that may be drawn, with their weights.")
+    operations: dict[str, float] = Param(
+        dict.fromkeys(DEPTH, 1.0), doc="Operations that may be drawn, with their weights."
+    )
     methods: dict[str, str] = Param({}, doc="Further operations, or other words for those there are: name: what to do.")
     words: int = Param(20, ge=1, doc="About how many words a rewriting may add.")
     teacher_n: int = Param(8, ge=1, doc="Answers of the teacher to a child, where a reference is needed.")
     agree: float = Param(0.625, gt=0, le=1, doc="Share of them that must give the same final answer.")
-    prompt: Template = Param(prompt_file(__file__, "evolve_depth"), doc="Makes harder; {{method}} and {{words}} are filled in.")
+    prompt: Template = Param(
+        prompt_file(__file__, "evolve_depth"), doc="Makes harder; {{method}} and {{words}} are filled in."
+    )
     simpler: Template = Param(prompt_file(__file__, "evolve_simpler"), doc="Makes simpler.")
     temperature: float | None = Param(1.0, ge=0, doc="Of rewriting; null leaves it to the server.")
     target_temperature: float | None = Param(0.8, ge=0, doc="Of the target's answers.")
@@ -144,7 +148,7 @@ class Adaptive(Evolve):
 
     async def _rate(self, row: Mapping[str, Any]) -> Rate:
         gold = gold_of(row, self.gold)
-        most = {"n": self.n, "max_n": self.max_n, "band": self.band, "confidence": self.confidence}
+        most: dict[str, Any] = {"n": self.n, "max_n": self.max_n, "band": self.band, "confidence": self.confidence}
         return await self._probe.rate(row, gold, **most)
 
     async def _attempt(self, climb: _Climb, attempt: int) -> bool:
@@ -173,7 +177,9 @@ class Adaptive(Evolve):
         settings = {"temperature": self.temperature, "max_tokens": self.max_tokens}
         method = {**DEPTH, **self.methods}.get(operation, "")
         template = self.prompt if climb.up else self.simpler
-        return await propose(self.model, template, climb.row, climb.query, settings, attempt, method=method, words=climb.words)
+        return await propose(
+            self.model, template, climb.row, climb.query, settings, sample=attempt, method=method, words=climb.words
+        )
 
     def _judge(self, climb: _Climb, rate: Rate, text: str) -> str | None:
         """The code of what is wrong with a child's pass rate, or None. Moves the climb on where that helps."""

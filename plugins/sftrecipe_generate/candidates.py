@@ -30,9 +30,13 @@ class Candidates(Evolve):
     rewrites = ("response",)
     source = "Yuan et al. 2023, Scaling Relationship on Learning Mathematical Reasoning with Large Language Models"
 
-    keep: str | None = Param(None, doc="Field that decides, as `candidates.passed`; left out: all are kept.", positional=True)
+    keep: str | None = Param(
+        None, doc="Field that decides, as `candidates.passed`; left out: all are kept.", positional=True
+    )
     distinct: bool = Param(False, doc="Whether answers that say the same become one row.")
-    parents: Literal["keep", "drop", "replace"] = Param("drop", doc="`replace`: a parent gives way to its children, if any.")
+    parents: Literal["keep", "drop", "replace"] = Param(
+        "drop", doc="`replace`: a parent gives way to its children, if any."
+    )
 
     def check(self) -> Iterable[str]:
         """A field that candidates have."""
@@ -44,7 +48,13 @@ class Candidates(Evolve):
         children, seen = [], set()
         for at, candidate in enumerate(row["candidates"] or ()):
             text = candidate["text"] or ""
-            fault = "not_kept" if self.keep is not None and not candidate[self._field()] else None if text.strip() else "empty"
+            fault = (
+                "not_kept"
+                if self.keep is not None and not candidate[self._field()]
+                else None
+                if text.strip()
+                else "empty"
+            )
             if fault is None and self.distinct:
                 fault = "duplicate" if plain(text) in seen else None
                 seen.add(plain(text))

@@ -50,14 +50,18 @@ class CodeInterview(Evolve):
     count: int = Param(5, ge=1, doc="Questions of a request, at most.")
     attempts: int = Param(3, ge=1, doc="How often a subject is asked again for what is missing.")
     parents: Literal["keep", "drop"] = Param("drop", doc="What becomes of the subjects.")
-    prompt: Template = Param(prompt_file(__file__, "interview"), doc="What is asked; {{query}} is the subject, {{count}} filled in.")
+    prompt: Template = Param(
+        prompt_file(__file__, "interview"), doc="What is asked; {{query}} is the subject, {{count}} filled in."
+    )
     temperature: float | None = Param(1.0, ge=0, doc="Sampling temperature; null leaves it to the server.")
     top_p: float | None = Param(None, gt=0, le=1, doc="Nucleus sampling.")
     max_tokens: int | None = Param(2048, ge=1, doc="Most tokens of an answer.")
 
     async def evolve(self, data: Dataset) -> Sequence[Child]:
         """All subjects at once, each asked in turns."""
-        subjects = [r for r in data.frame("id", "query", "source", "license", "tools").iter_rows(named=True) if r["query"]]
+        subjects = [
+            r for r in data.frame("id", "query", "source", "license", "tools").iter_rows(named=True) if r["query"]
+        ]
         wanted = shares(self.n, len(subjects))
         found = await asyncio.gather(*(self._subject(s, w) for s, w in zip(subjects, wanted, strict=True) if w))
         children = [child for one in found for child in one]
@@ -87,7 +91,7 @@ class CodeInterview(Evolve):
 
     async def _ask(self, row: Mapping[str, Any], count: int, sample: int) -> list[str] | RowError:
         asked = asks(render(self.prompt, {**row, "count": count}))
-        settings = {"temperature": self.temperature, "top_p": self.top_p, "max_tokens": self.max_tokens}
+        settings: dict[str, Any] = {"temperature": self.temperature, "top_p": self.top_p, "max_tokens": self.max_tokens}
         schema = requests_schema("questions", count)
         try:
             reply = (await self.model.chat(asked, schema=schema, first=sample, **settings))[0]
@@ -98,7 +102,9 @@ class CodeInterview(Evolve):
     def cost(self, sample: pl.DataFrame) -> Iterable[Cost]:
         """For the whole step, told as per row: n / count calls."""
         likely = self.n / self.count / max(1, sample.height)
-        yield estimate(sample, [self.prompt], calls=(likely, likely, self.attempts * likely), tokens_out=(200, 500, 1200))
+        yield estimate(
+            sample, [self.prompt], calls=(likely, likely, self.attempts * likely), tokens_out=(200, 500, 1200)
+        )
 
 
 def _fault(text: str, seen: set[str], full: bool) -> str | None:

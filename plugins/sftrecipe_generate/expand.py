@@ -30,7 +30,9 @@ class Expand(Evolve):
     prompt: Template = Param(prompt_file(__file__, "expand"), doc="What is asked; the answer is the new question.")
     n: int = Param(1, ge=1, doc="Children of a row.")
     system: str | None = Param(None, doc="System text of the request.")
-    parents: Literal["keep", "drop", "replace"] = Param("keep", doc="`replace`: a parent gives way to its children, if any.")
+    parents: Literal["keep", "drop", "replace"] = Param(
+        "keep", doc="`replace`: a parent gives way to its children, if any."
+    )
     temperature: float | None = Param(1.0, ge=0, doc="Sampling temperature; null leaves it to the server.")
     top_p: float | None = Param(None, gt=0, le=1, doc="Nucleus sampling.")
     max_tokens: int | None = Param(1024, ge=1, doc="Most tokens of an answer.")

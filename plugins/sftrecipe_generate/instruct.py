@@ -74,17 +74,25 @@ class Instruct(Evolve):
     )
     methods: dict[str, str] = Param({}, doc="Further operations, or other words for those there are: name: what to do.")
     words: int = Param(20, ge=1, doc="About how many words a step in depth may add.")
-    parents: Literal["keep", "drop", "replace"] = Param("keep", doc="`replace`: a parent gives way to its children, if any.")
+    parents: Literal["keep", "drop", "replace"] = Param(
+        "keep", doc="`replace`: a parent gives way to its children, if any."
+    )
     judge: Chat | None = Param(None, doc="Asked whether a child only equals its parent; left out: not asked.")
     answer: bool = Param(False, doc="Whether children get answers; else let an `answer` step write them.")
     teacher: Chat | None = Param(None, doc="Who answers; left out: `model`.")
-    prompt: Template = Param(prompt_file(__file__, "evolve_depth"), doc="In depth; {{method}} and {{words}} are filled in.")
+    prompt: Template = Param(
+        prompt_file(__file__, "evolve_depth"), doc="In depth; {{method}} and {{words}} are filled in."
+    )
     breadth: Template = Param(prompt_file(__file__, "evolve_breadth"), doc="In breadth.")
-    equal: Template = Param(prompt_file(__file__, "equal"), doc="For `judge`; {{query}} is the parent, {{child}} the child.")
+    equal: Template = Param(
+        prompt_file(__file__, "equal"), doc="For `judge`; {{query}} is the parent, {{child}} the child."
+    )
     temperature: float | None = Param(1.0, ge=0, doc="Of rewriting; null leaves it to the server.")
     top_p: float | None = Param(0.9, gt=0, le=1, doc="Of rewriting; null leaves it to the server.")
     answer_temperature: float | None = Param(0.7, ge=0, doc="Of answers; null leaves it to the server.")
-    max_tokens: int | None = Param(2048, ge=1, doc="Most tokens of a question or an answer; one that is cut is eliminated.")
+    max_tokens: int | None = Param(
+        2048, ge=1, doc="Most tokens of a question or an answer; one that is cut is eliminated."
+    )
 
     def flow(self, columns: Mapping[str, str]) -> Flow:
         """The lineage columns; where they are alive already, evolution goes on from them."""
@@ -139,7 +147,7 @@ class Instruct(Evolve):
         template = self.breadth if operation == BREADTH and operation not in self.methods else self.prompt
         method = {**DEPTH, **self.methods}.get(operation, "")
         settings = {"temperature": self.temperature, "top_p": self.top_p, "max_tokens": self.max_tokens}
-        return await propose(self.model, template, row, query, settings, number, method=method, words=self.words)
+        return await propose(self.model, template, row, query, settings, sample=number, method=method, words=self.words)
 
     def _answering(self) -> dict[str, Any]:
         return {"temperature": self.answer_temperature, "max_tokens": self.max_tokens, "complete": True}
@@ -156,7 +164,11 @@ class Instruct(Evolve):
         n = float(self.rounds)
         yield estimate(sample, [self.prompt], calls=(n, n, n), tokens_out=(40, 120, 300))
         if self.judge is not None:
-            yield estimate(sample, [self.equal, "{{query}}"], model="judge", calls=(0.8 * n, n, n), tokens_out=(15, 40, 80))
+            yield estimate(
+                sample, [self.equal, "{{query}}"], model="judge", calls=(0.8 * n, n, n), tokens_out=(15, 40, 80)
+            )
         if self.answer:
             model = "teacher" if self.teacher is not None else "model"
-            yield estimate(sample, ["{{query}}"] * 2, model=model, calls=(0.4 * n, 0.8 * n, n), tokens_out=(100, 350, 900))
+            yield estimate(
+                sample, ["{{query}}"] * 2, model=model, calls=(0.4 * n, 0.8 * n, n), tokens_out=(100, 350, 900)
+            )

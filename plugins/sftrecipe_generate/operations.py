@@ -20,13 +20,17 @@ __all__ = ["BREADTH", "DEPTH", "choose", "propose", "weights_of"]
 
 BREADTH = "breadth"
 DEPTH: Mapping[str, str] = {
-    "constraints": "Add one condition or requirement that the answer must meet, and that really changes what a good answer is.",
-    "deepen": "It asks about something; make it go further into that: causes, limits, consequences, or how it compares.",
+    "constraints": (
+        "Add one condition or requirement that the answer must meet, and that really changes what a good answer is."
+    ),
+    "deepen": "Make it go further into what it asks about: causes, limits, consequences, or how it compares.",
     "concretize": "Put the particular in place of the general: a named case, a definite situation, exact quantities.",
-    "reasoning": "Change it so that it can only be answered by several steps of thought that build on each other; say so nowhere.",
+    "reasoning": (
+        "Change it so that it can only be answered by several steps of thought that build on each other; do not say so."
+    ),
     "complicate": (
-        "Add material that must be worked on to answer it: a table, a piece of JSON or XML, code, an SQL schema, a formula, "
-        "a log. Write the material out in full and make the request about it."
+        "Add material that must be worked on to answer it: a table, a piece of JSON or XML, code, an SQL schema, a "
+        "formula, a log. Write the material out in full and make the request about it."
     ),
 }
 
@@ -54,7 +58,14 @@ def choose(drawn: np.random.Generator, weights: Mapping[str, float]) -> str:
 
 
 async def propose(
-    model: Chat, template: Any, row: Mapping[str, Any], query: str, settings: Mapping[str, Any], sample: int = 0, **fields: Any
+    model: Chat,
+    template: Any,
+    row: Mapping[str, Any],
+    query: str,
+    settings: Mapping[str, Any],
+    *,
+    sample: int = 0,
+    **fields: Any,
 ) -> str:
     """A model's rewriting of `query`. Raises RowError, `truncated` where it was cut."""
     asked = asks(render(template, {**row, "query": query, **fields}))
@@ -69,5 +80,3 @@ def unwrapped(text: str, marks: Sequence[str]) -> str:
         if len(text) > 2 * len(mark) and text.startswith(mark) and text.endswith(mark) and mark not in inner:
             return inner.strip()
     return text
-
-

@@ -114,14 +114,22 @@ def band_problem(band: Sequence[float] | None) -> str | None:
 
 
 class Probe:
-    """Samples of one model and how many pass: by `verifier`, by equality with `gold`, or by agreement with each other.
-    """
+    """Samples of one model and how many pass: by `verifier`, by equality with `gold`, or by agreement."""
 
-    def __init__(self, model: Chat, settings: Mapping[str, Any], verifier: Verifier | None, *, system: str | None = None) -> None:
+    def __init__(
+        self, model: Chat, settings: Mapping[str, Any], verifier: Verifier | None, *, system: str | None = None
+    ) -> None:
         self._model, self._settings, self._verifier, self._system = model, settings, verifier, system
 
     async def rate(
-        self, row: Mapping[str, Any], gold: str | None, *, n: int, max_n: int, band: Sequence[float] | None, confidence: float
+        self,
+        row: Mapping[str, Any],
+        gold: str | None,
+        *,
+        n: int,
+        max_n: int,
+        band: Sequence[float] | None,
+        confidence: float,
     ) -> Rate:
         """The pass rate of a row. Without verifier and gold: the share of the most frequent answer."""
         asked = question(row["messages"], self._system)
@@ -200,7 +208,9 @@ class PassRate(Score):
     def cost(self, sample: pl.DataFrame) -> Iterable[Cost]:
         """n to max_n calls a row."""
         low, high = float(self.n), float(self.max_n or self.n)
-        yield estimate(sample, ["{{query}}"], calls=(low, (low + high) / 2, high), tokens_out=(50, 250, self.max_tokens or 1000))
+        yield estimate(
+            sample, ["{{query}}"], calls=(low, (low + high) / 2, high), tokens_out=(50, 250, self.max_tokens or 1000)
+        )
 
 
 def gold_of(row: Mapping[str, Any], column: str | None) -> str | None:

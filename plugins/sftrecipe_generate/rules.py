@@ -1,17 +1,16 @@
 """Which evolved questions and answers are no gain: the elimination rules of Evol-Instruct, each with a name.
 
-The first four stand in the paper (Xu et al. 2023, WizardLM, section 3.2); the released code has none of them. The others
-cost nothing and catch what models do when they answer a request instead of rewriting it (after h2o-wizardlm's checks).
+The first four stand in the paper (Xu et al. 2023, WizardLM, section 3.2); the released code has none of them. The
+others cost nothing and catch what models do when they answer a request instead of rewriting it (after h2o-wizardlm's
+checks).
 
-| code                | the child goes because                                                                          |
-|---------------------|-------------------------------------------------------------------------------------------------|
-| no_gain             | a model judges it equal to its parent in conditions, depth and breadth (asked only with `judge`) |
-| refusal_short       | its answer holds "sorry" and has fewer than 80 words                                            |
-| only_punctuation    | it, or its answer, is nothing but punctuation and stop words                                    |
-| copied_prompt_words | it speaks of the prompt that made it ("rewritten prompt", "the given request", ...)             |
-| same_as_parent      | it differs from its parent in white space, case and punctuation at most                         |
-| assistant_talk      | it talks like an assistant ("as an AI", "how can I help"), which its parent does not            |
-| apology             | it is short (under 400 characters) and apologises, which its parent does not                    |
+    no_gain              a model judges it equal to its parent in conditions, depth and breadth (only with `judge`)
+    refusal_short        its answer holds "sorry" and has fewer than 80 words
+    only_punctuation     it, or its answer, is nothing but punctuation and stop words
+    copied_prompt_words  it speaks of the prompt that made it ("rewritten prompt", "the given request", ...)
+    same_as_parent       it differs from its parent in white space, case and punctuation at most
+    assistant_talk       it talks like an assistant ("as an AI", "how can I help"), which its parent does not
+    apology              it is short (under 400 characters) and apologises, which its parent does not
 """
 
 from __future__ import annotations
@@ -21,18 +20,20 @@ import re
 __all__ = ["answer_fault", "child_fault", "plain", "words"]
 
 COPIED = (
-    "given prompt", "rewritten prompt", "created prompt", "new prompt", "given request", "rewritten request", "new request:",
-    "original request", "end of request", "----- request", "request between the lines",
+    "given prompt", "rewritten prompt", "created prompt", "new prompt", "given request", "rewritten request",
+    "new request:", "original request", "end of request", "----- request", "request between the lines",
 )  # fmt: skip
 TALK = ("as an ai", "as a language model", "how can i assist", "how can i help", "how may i help", "ai assistant")
-SORRY = re.compile(r"\b(?:i'm|i am|i’m|we are|we're) sorry\b|\bi apologi[sz]e\b", re.I)
+SORRY = re.compile(r"\b(?:i['\u2019]m|i am|we are|we['\u2019]re) sorry\b|\bi apologi[sz]e\b", re.I)
 CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-STOP = frozenset(
-    "a about all also am an and any are as at be been but by can could did do does for from had has have he her here him his how"
-    " i if in into is it its just me more my no not now of on one or our out she so some than that the their them then there"
-    " these they this those to too up us was we were what when where which who why will with would yes you your".split()
-)
+WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
+STOP_WORDS = """
+a about all also am an and any are as at be been but by can could did do does for from had has have he her here
+him his how i if in into is it its just me more my no not now of on one or our out she so some than that the
+their them then there these they this those to too up us was we were what when where which who why will with
+would yes you your
+"""
+STOP = frozenset(STOP_WORDS.split())
 SHORT_ANSWER = 80
 SHORT_CHILD = 400
 

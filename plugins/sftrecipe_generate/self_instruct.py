@@ -1,15 +1,15 @@
 """`evolve.self_instruct`: new questions from a few seeds, round by round, each unlike all before (Wang et al. 2023).
 
-A request shows `human` seeds and `machine` questions made in earlier rounds, drawn from (seed, round, request), and asks for
-`count` more. A round sends all its requests at once; when every answer is there, the questions are looked at in the order of
-the requests: the rules, then the similarity gate (ROUGE-L F above `max_similarity` to any seed or any question let in). So
-neither the order in which answers arrive nor concurrency changes anything. Rounds end at `size` questions, or when
-`max_rounds` are over.
+A request shows `human` seeds and `machine` questions made in earlier rounds, drawn from (seed, round, request), and
+asks for `count` more. A round sends all its requests at once; when every answer is there, the questions are looked at
+in the order of the requests: the rules, then the similarity gate (ROUGE-L F above `max_similarity` to any seed or any
+question let in). So neither the order in which answers arrive nor concurrency changes anything. Rounds end at `size`
+questions, or when `max_rounds` are over.
 
-Original: 175 seeds, 6 human and 2 machine examples, 52,000 questions, threshold 0.7, rules on length (4 to 150 words), on
-words that call for other media, on a first character that is no ASCII letter. Differences: the answer is JSON; several
-questions a request (as Alpaca does); no rule on ASCII, which would delete other languages. Cost: about 1 call for `count`/2
-questions; the gate compares each with all before, O(size^2) pairs, most ruled out by their words.
+Original: 175 seeds, 6 human and 2 machine examples, 52,000 questions, threshold 0.7, rules on length (4 to 150 words),
+on words that call for other media, on a first character that is no ASCII letter. Differences: the answer is JSON;
+several questions a request (as Alpaca does); no rule on ASCII, which would delete other languages. Cost: about 1 call
+for `count`/2 questions; the gate compares each with all before, O(size^2) pairs, most ruled out by their words.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["SelfInstruct", "drawn", "joint_license", "query_fault", "requests_schema"]
 
 MEDIA = re.compile(
-    r"\b(?:images?|pictures?|photos?|graphs?|plots?|charts?|diagrams?|drawings?|videos?|audios?|recordings?|files?|attach\w*)\b", re.I
+    r"\b(?:images?|pictures?|photos?|graphs?|plots?|charts?|diagrams?|drawings?|videos?|audios?|recordings?|files?|attach\w*)\b",
+    re.I,
 )
 FEWEST, MOST = 4, 150
 """Words of a question."""
@@ -69,7 +70,7 @@ def drawn(rng: np.random.Generator, seeds: int, made: int, human: int, machine: 
 
 
 def joint_license(licenses: Iterable[str | None]) -> str | None:
-    """The licence of what was made from several rows: theirs if it is one, `A AND B`, or None where one is not known."""
+    """The licence of what was made from several rows: theirs, `A AND B`, or None where one is not known."""
     found = sorted({x or "" for x in licenses})
     if not found or "" in found:
         return None
@@ -99,10 +100,10 @@ class _Pool:
 class SelfInstruct(Evolve):
     """New questions in the manner of the seeds, none of them like a seed or another: children without answers.
 
-    Each child names the seeds that its request showed as parents, has their licence (`A AND B` where they differ) and the
-    first one's source. Eliminated: too_short (under 4 words), too_long (over 150), needs_media (speaks of images, files and
-    the like), starts_oddly (begins with a sign), too_similar, over_size (came after `size` was reached), or the code of a
-    failed request. Fewer than `size` after `max_rounds` is a warning.
+    Each child names the seeds that its request showed as parents, has their licence (`A AND B` where they differ) and
+    the first one's source. Eliminated: too_short (under 4 words), too_long (over 150), needs_media (speaks of images,
+    files and the like), starts_oddly (begins with a sign), too_similar, over_size (came after `size` was reached), or
+    the code of a failed request. Fewer than `size` after `max_rounds` is a warning.
     """
 
     reads = ("id", "license", "source")
@@ -118,9 +119,13 @@ class SelfInstruct(Evolve):
     machine: int = Param(2, ge=0, doc="New questions shown in a request, as soon as there are some.")
     count: int = Param(8, ge=1, doc="Questions asked for in a request.")
     per_round: int = Param(16, ge=1, doc="Requests of a round; all are answered before the next begins.")
-    max_rounds: int | None = Param(None, ge=1, doc="Most rounds; left out: what four times `size` would take, and one more.")
+    max_rounds: int | None = Param(
+        None, ge=1, doc="Most rounds; left out: what four times `size` would take, and one more."
+    )
     parents: Literal["keep", "drop"] = Param("keep", doc="What becomes of the seeds.")
-    prompt: Template = Param(prompt_file(__file__, "self_instruct"), doc="What is asked; {{examples}} and {{count}} are filled in.")
+    prompt: Template = Param(
+        prompt_file(__file__, "self_instruct"), doc="What is asked; {{examples}} and {{count}} are filled in."
+    )
     temperature: float | None = Param(0.7, ge=0, doc="Sampling temperature; null leaves it to the server.")
     top_p: float | None = Param(None, gt=0, le=1, doc="Nucleus sampling; the original takes 0.5.")
     max_tokens: int | None = Param(2048, ge=1, doc="Most tokens of an answer.")
@@ -151,10 +156,12 @@ class SelfInstruct(Evolve):
         shown = [*(pool.texts[i] for i in ours), *(pool.made[i] for i in theirs)]
         examples = "\n".join(f"{n}. {text}" for n, text in enumerate(shown, 1))
         asked = asks(render(self.prompt, {"examples": examples, "count": self.count}))
-        settings = {"temperature": self.temperature, "top_p": self.top_p, "max_tokens": self.max_tokens}
+        settings: dict[str, Any] = {"temperature": self.temperature, "top_p": self.top_p, "max_tokens": self.max_tokens}
         try:
             # few seeds: two requests may show the same examples, and shall get answers of their own
-            reply = (await self.model.chat(asked, schema=requests_schema("requests", self.count), first=at, **settings))[0]
+            reply = (
+                await self.model.chat(asked, schema=requests_schema("requests", self.count), first=at, **settings)
+            )[0]
         except RowError as error:
             return error
         return [" ".join(text.split()) for text in reply.parsed["requests"]]
@@ -184,4 +191,6 @@ class SelfInstruct(Evolve):
         rows = max(1, sample.height)
         likely = self.size / (self.count / 2) / rows
         fields = ["{{query}}"] * (self.human + self.machine)
-        yield estimate(sample, [self.prompt, *fields], calls=(likely / 2, likely, 4 * likely), tokens_out=(100, 250, 500))
+        yield estimate(
+            sample, [self.prompt, *fields], calls=(likely / 2, likely, 4 * likely), tokens_out=(100, 250, 500)
+        )

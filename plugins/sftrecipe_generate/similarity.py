@@ -2,9 +2,9 @@
 
     F(a, b) = 2 LCS(a, b) / (|a| + |b|)          over words; symmetric, 1 for equal texts, 0 without a common word
 
-Words are runs of letters and digits, case folded; each Chinese, Japanese or Korean character is a word, so that texts without
-blanks are compared too. LCS is computed over bits (Crochemore et al. 2001, Hyyro 2004): O(|a| |b| / w) with machine words of w
-bits. Upper bounds by length and by common words rule most pairs out before.
+Words are runs of letters and digits, case folded; each Chinese, Japanese or Korean character is a word, so that texts
+without blanks are compared too. LCS is computed over bits (Crochemore et al. 2001, Hyyro 2004): O(|a| |b| / w) with
+machine words of w bits. Upper bounds by length and by common words rule most pairs out before.
 """
 
 from __future__ import annotations

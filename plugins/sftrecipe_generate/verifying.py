@@ -1,7 +1,7 @@
 """An operator given as value (`verify: score.tests`, `until: {score.judge: {...}}`), asked about one answer.
 
-A filter passes what it keeps. A score passes by its column `passed`, or else by its only column: true or 1 passes, false, 0
-and null do not, and any other number needs `at_least`. A row error of the operator is the row's error.
+A filter passes what it keeps. A score passes by its column `passed`, or else by its only column: true or 1 passes,
+false, 0 and null do not, and any other number needs `at_least`. A row error of the operator is the row's error.
 """
 
 from __future__ import annotations
@@ -36,11 +36,13 @@ def verdict_of(value: Any, at_least: float | None, name: str) -> bool:
         return float(value) >= at_least
     if value in (0, 1):
         return bool(value)
-    raise StepError(f"`{name}` gave {value:g}, which is neither passed nor failed", help="say from where on it passes: `at_least`")
+    raise StepError(
+        f"`{name}` gave {value:g}, which is neither passed nor failed", help="say from where on it passes: `at_least`"
+    )
 
 
 class Verifier:
-    """Asks `operator` (bound, as the interpreter sets it) whether an answer passes. `columns`: `self.context.columns`."""
+    """Asks `operator` (bound) whether an answer passes. `columns`: `self.context.columns`."""
 
     def __init__(self, operator: Operator, columns: Mapping[str, str], at_least: float | None = None) -> None:
         self._operator, self._at_least = operator, at_least
@@ -94,5 +96,3 @@ class Verifier:
 
 async def _awaited(value: Any) -> Any:
     return await value if inspect.isawaitable(value) else value
-
-

@@ -36,7 +36,7 @@ def is_talk(kind: pl.DataType) -> bool:
 def json_rows(frame: pl.DataFrame, json_columns: Collection[str]) -> pl.Series:
     """One JSON object a row, keys in the order of the columns, no newline inside.
 
-    Raises StepError R620 where a JSON column holds what is no JSON.
+    Raises StepError R670 where a JSON column holds what is no JSON.
     """
     parts = []
     for name in frame.columns:
@@ -93,7 +93,7 @@ def _checked(column: pl.Series) -> pl.Series:
             except orjson.JSONDecodeError as error:
                 what = f"row {at} of the batch: column `{column.name}` holds no JSON ({error}): {text[:80]}"
                 advice = "its type says json; a column of plain text has type text"
-                raise StepError(what, code="R620", help=advice) from error
+                raise StepError(what, code="R670", help=advice) from error
     return column.to_frame("text").select(_on_one_line(pl.col("text"))).to_series()
 
 

@@ -141,7 +141,7 @@ class _Csv(_Text):
         if nested:
             what = f"{path.name}: {', '.join(f'`{n}`' for n in nested)} cannot stand in a cell"
             raise StepError(
-                what, code="R621", help="name flat `columns:` (`query`, `response`), or write .jsonl or .parquet"
+                what, code="R671", help="name flat `columns:` (`query`, `response`), or write .jsonl or .parquet"
             )
         super().__init__(path, packed)
         self._separator, self._text = separator, [name for name, kind in empty.schema.items() if kind == pl.String]

@@ -56,7 +56,7 @@ class Auto(Write):
     that holds braces; a file without braces lies there under its own name, and a folder without braces is that
     folder.
 
-    Errors: R620 no JSON in a JSON column, R621 a nested column in CSV, R622 a value that can name no file, R623 no
+    Errors: R670 no JSON in a JSON column, R671 a nested column in CSV, R672 a value that can name no file, R673 no
     such column.
     """
 
@@ -168,7 +168,7 @@ class Auto(Write):
             if name not in data.columns and name not in DERIVED:
                 near = did_you_mean(name, data.columns)
                 what = f"there is no column `{name}` to write; there are {', '.join(data.columns)}"
-                raise StepError(what, code="R623", help=near)
+                raise StepError(what, code="R673", help=near)
 
 
 def _suffixes(path: str) -> tuple[str, str]:
@@ -193,11 +193,11 @@ def _empty(names: Sequence[str], data: Dataset) -> pl.DataFrame:
 
 
 def _as_name(column: str, value: Any) -> str:
-    """A value as (part of) a file's name. Raises StepError R622."""
+    """A value as (part of) a file's name. Raises StepError R672."""
     text = "" if value is None else str(value)
     if not text or text in (".", "..") or re.search(r'[/\\:*?"<>|\x00-\x1f]', text):
         what = f"column `{column}` holds {'null' if value is None else repr(text)}, which can name no file"
-        raise StepError(what, code="R622", help="give such rows another value, or filter them, before the write")
+        raise StepError(what, code="R672", help="give such rows another value, or filter them, before the write")
     return text
 
 

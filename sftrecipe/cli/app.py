@@ -44,6 +44,7 @@ def run(
     from sftrecipe.cli.running import run_recipe
     from sftrecipe.run.interpreter import Options
 
+    _one_of("--requests", requests, ("use", "refresh", "only", "off"))
     options = Options(shard_bytes=shard_mb << 20, limit=limit, to=to, overwrite=overwrite, requests=requests)
     run_recipe(_session(recipe, variant, param, plugin, store, options, workers, engine, observe), quiet)
 
@@ -59,6 +60,7 @@ def check(
     """Find everything that is wrong with a recipe. Touches no data."""
     from sftrecipe.cli.checking import check_files
 
+    _one_of("--format", format, ("text", "json", "github"))
     check_files([_session(r, variant, param, plugin) for r in recipe], format)
 
 
@@ -179,6 +181,13 @@ def plugins() -> None:
     from sftrecipe.cli.catalog import list_plugins
 
     list_plugins()
+
+
+def _one_of(option: str, word: str, known: tuple[str, ...]) -> None:
+    from sftrecipe.errors import UsageError, did_you_mean
+
+    if word not in known:
+        raise UsageError(f"{option} takes {', '.join(known)}, not `{word}` {did_you_mean(word, known)}".rstrip())
 
 
 def _session(

@@ -59,9 +59,10 @@ def explain_word(word: str, files: Sequence[Path]) -> None:
     if "." in full and full.partition(".")[0] in VERBS:
         from sftrecipe.report.reference import operator_page
 
-        entry = registry.entry(*full.split(".", 1))
-        console.print(operator_page(registry.operator(full), entry), markup=False, end="")
-        return
+        if any(e.full == full for e in registry.operators()):
+            entry = registry.entry(*full.split(".", 1))
+            console.print(operator_page(registry.operator(full), entry), markup=False, end="")
+            return
     known = {e.name: e for e in registry.entries("model")}
     if word in known:
         from sftrecipe.report.reference import provider_page

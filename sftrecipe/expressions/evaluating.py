@@ -39,10 +39,11 @@ def evaluate(
 ) -> Any:
     """The value of an expression over `names`: scalars, lists, `Counts`, and under `params` a mapping of parameters.
 
+    A key with a dot (`dropped.too_short`) makes the number `dropped` a count with parts.
     Types follow from the values, unless `columns` gives them; None is a value of unknown type. Raises ExpressionError
     as `check` does, and R532 for a function that works on rows only.
     """
-    values = {name: value for name, value in names.items() if name != "params"}
+    values = _with_parts({name: value for name, value in names.items() if name != "params"})
     types = {name: "any" if value is None else str(type_of(value)) for name, value in values.items()}
     checked = check(
         expression, {**types, **(columns or {})}, want=want, params=names.get("params"), functions=functions, rows=False
@@ -50,6 +51,17 @@ def evaluate(
     result = _Run(values).value(checked.typed)
     wanted = {"bool": BOOL, "number": FLOAT, "text": TEXT}
     return converted(result, wanted[want]) if want is not None and checked.typed.type == ANY else result
+
+
+def _with_parts(names: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys with a dot put into the count that they are a part of."""
+    codes: dict[str, dict[str, int]] = {}
+    for name, value in names.items():
+        whole, dot, code = name.partition(".")
+        if dot:
+            codes.setdefault(whole, {})[code] = value
+    made = {name: value for name, value in names.items() if "." not in name}
+    return made | {name: Counts(made.get(name, sum(parts.values())), parts) for name, parts in codes.items()}
 
 
 def fold(typed: Typed) -> Typed:

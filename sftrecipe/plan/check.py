@@ -29,10 +29,13 @@ class LazyFunctions(Mapping[str, Function]):
     """The expression functions of an installation, each imported when an expression names it."""
 
     def __init__(self, registry: Registry) -> None:
-        self._entries = {e.name: e for e in registry.entries("function")}
+        self._registry = registry
+        self._entries = dict.fromkeys(e.name for e in registry.entries("function"))
 
     def __getitem__(self, name: str) -> Function:
-        return self._entries[name].load()  # type: ignore[no-any-return]
+        if name not in self._entries:
+            raise KeyError(name)
+        return self._registry.entry("function", name).load()  # type: ignore[no-any-return]
 
     def __iter__(self):  # type: ignore[no-untyped-def]
         return iter(self._entries)

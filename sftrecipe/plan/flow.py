@@ -7,9 +7,10 @@ declare: `reads` gives each new column the texts it hangs on, `rewrites` ends th
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from sftrecipe import params as declared
-from sftrecipe.errors import Problems, Span, did_you_mean
+from sftrecipe.errors import Problems, RecipeError, Span, did_you_mean
 from sftrecipe.expressions import ExpressionError, Function, check, template_columns
 from sftrecipe.operators import nested_columns
 from sftrecipe.plan.node import Column, Columns, Node
@@ -129,6 +130,10 @@ class Flows:
             checked = check(text, alive, want=want, params=node.step.constants, functions=self.functions)
         except ExpressionError as error:
             self._refused(error, text, place, node)
+            return []
+        except RecipeError as error:  # the plugin of a function is broken, or two claim its name
+            self.problems += [replace(p, span=place.span()) for p in error.problems]
+            self.told.add("")
             return []
         node.functions |= dict(checked.functions)
         for name in checked.columns:

@@ -58,10 +58,15 @@ def as_github(problems: Iterable[Problem]) -> str:
     """Annotations for GitHub Actions."""
     out = []
     for p in problems:
-        place = f" file={p.span.file},line={p.span.line},col={p.span.column}" if p.span else ""
+        file = _escaped(p.span.file).replace(":", "%3A").replace(",", "%2C") if p.span else ""
+        place = f" file={file},line={p.span.line},col={p.span.column}" if p.span else ""
         text = f"[{p.code}] {p.message}" + (f" ({p.help})" if p.help else "")
-        out.append(f"::{p.severity}{place}::{text}".replace("\n", "%0A"))
+        out.append(f"::{p.severity}{place}::{_escaped(text)}")
     return "\n".join(out)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _plain(p: Problem) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def _code(value: Any) -> str:
 
 def _kind(spec: ParamSpec) -> str:
     if spec.kind == "model":
-        return f"a {spec.target.__name__} model"
+        return f"{'an' if spec.target.__name__[0] in 'AEIOU' else 'a'} {spec.target.__name__} model"
     if spec.kind == "operator":
         return f"a {spec.target.verb or 'nested'} operator"
     word = {"expr": "expression", "column": "column", "into": "new column", "template": "template", "file": "file", "secret": "secret"}.get(spec.kind)

@@ -103,7 +103,8 @@ def bind(spec: StepSpec, models: Mapping[str, Any] | None, ports: Mapping[str, A
     for param in declared.specs(type(operator)).values():
         value = operator.params.get(param.name)
         if param.kind == "expr" and value is not None:
-            setattr(operator, param.name, _each(value, lambda v: compile(str(v), alive, spec.constants, functions())))
+            want = operator.wants.get(param.name)
+            setattr(operator, param.name, _each(value, lambda v, w=want: compile(str(v), alive, spec.constants, functions(), want=w)))
         elif param.kind == "template" and value is not None:
             setattr(operator, param.name, _each(value, lambda v: TemplateText(v, spec.constants)))
         elif param.kind == "secret" and value is not None:

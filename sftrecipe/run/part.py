@@ -86,7 +86,7 @@ def _where(spec: StepSpec) -> Any:
     from sftrecipe.expressions import compile
     from sftrecipe.run.bind import functions
 
-    return compile(spec.where, {**DERIVED, **spec.columns}, spec.constants, functions())
+    return compile(spec.where, {**DERIVED, **spec.columns}, spec.constants, functions(), want="bool")
 
 
 def run_part(job: PartJob, models: Mapping[str, Any] | None = None) -> Written:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2] / "sftrecipe"
 PAGES = sorted(p for p in (ROOT / "codes").glob("R[05]*.md"))
 SOURCES = [*ROOT.glob("yaml*.py"), *(ROOT / "expressions").glob("*.py")]
 NOT_IN_A_TEXT = {"R001", "R002", "R003"}  # about the file, not about what stands in it
-COLUMNS = {**FIXED, **DERIVED, "toxic": "bool"}
+COLUMNS = {**FIXED, **DERIVED}
 COUNTS = {"rows_in": "int", "rows_out": "int", "dropped": "counts", "failed": "counts"}
 
 
@@ -49,8 +49,10 @@ def codes_of(text):
             elif key == "score":
                 for name, one in value.items():
                     found += expression(source, (*path, name), one, COLUMNS, "number", params)
-            elif key == "tag.judge":
-                found += expression(source, (*path, "prompt"), value["prompt"], None, None, params)
+            elif key == "when":
+                found += expression(source, path, value, {}, "bool", params, rows=False)
+            elif key == "format.messages":
+                found += expression(source, (*path, "system"), value["system"], None, None, params)
     return found
 
 

@@ -93,6 +93,14 @@ def test_expectations_are_checked_before_the_run():
         check("rows_in.too_short > 1", columns)
 
 
+def test_parts_of_counts_may_come_as_keys_with_a_dot():
+    names = {"rows_in": 9, "dropped": 3, "dropped.too_short": 2, "dropped.x": 0, "params": {"most": 2}}
+    assert (
+        evaluate("dropped.too_short <= params.most and dropped == 3 and dropped.other + dropped.x == 0", names) is True
+    )
+    assert evaluate("dropped", {"dropped.a": 2, "dropped.b": 3}) == 5
+
+
 def test_counts_are_whole_numbers():
     counts = Counts(10, {"a": 7})
     assert counts + 1 == 11

@@ -118,7 +118,7 @@ def test_what_is_no_json_in_a_json_column_is_an_error(column: str) -> None:
     )
     with pytest.raises(StepError, match=r"holds no JSON .*f\(1\)") as caught:
         json_rows(frame.select(column), JSON)
-    assert caught.value.code == "R620"
+    assert caught.value.code == "R670"
 
 
 def test_a_frame_without_rows_gives_no_lines() -> None:

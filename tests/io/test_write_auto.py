@@ -247,7 +247,7 @@ def test_a_value_that_can_name_no_file_is_an_error(tmp_path: Path, value: str | 
     frame = rows(3).with_columns(stage=pl.Series([value, "a", "b"], dtype=pl.String))
     with pytest.raises(StepError, match="column `stage` holds .* which can name no file") as caught:
         write(frame, tmp_path, "out/{stage}.jsonl")
-    assert caught.value.code == "R622"
+    assert caught.value.code == "R672"
 
 
 def test_formulas_in_csv_are_disarmed(tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_formulas_in_csv_are_disarmed(tmp_path: Path) -> None:
 def test_nested_columns_do_not_go_into_csv(tmp_path: Path) -> None:
     with pytest.raises(StepError, match="`messages`, `tags` cannot stand in a cell") as caught:
         write(rows(2), tmp_path, "x.csv")
-    assert caught.value.code == "R621"
+    assert caught.value.code == "R671"
     write(rows(2), tmp_path, "y.csv", columns=["id", "query", "response"])
     assert "'=answer" in (tmp_path / "y.csv").read_text()
 
@@ -274,7 +274,7 @@ def test_nested_columns_do_not_go_into_csv(tmp_path: Path) -> None:
 def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(StepError, match="there is no column `scor` to write") as caught:
         write(rows(2), tmp_path, "x.jsonl", columns=["scor"])
-    assert (caught.value.code, caught.value.help) == ("R623", "did you mean `score`?")
+    assert (caught.value.code, caught.value.help) == ("R673", "did you mean `score`?")
     with pytest.raises(StepError, match="no column `phase`"):
         write(rows(2), tmp_path, "{phase}.jsonl")
 

@@ -1,0 +1,48 @@
+"""Texts as plain tokens, for looking one text up in another: lower-cased runs of letters, marks and digits.
+
+All else (white space, punctuation, symbols, `_`) parts tokens, and a character of a script written without spaces is a token of its own.
+So `Natalia sold 48/2 = 24 clips.` and `NATALIA SOLD 48 2 24 CLIPS` have the same six tokens. The set of separators follows the
+Elasticsearch analyzer of Tulu 3 (space . , ? ! : ; ( ) " - newline backslash), widened to everything that is no letter, mark or number.
+
+`plain` replaces separators by blanks, on the bytes for ASCII (a few comparisons, 0.1 microseconds a kB) and with a regular expression for
+rows that hold other characters; `words.word_table` then lowers, splits and hashes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from sftrecipe_clean.shingles import spaced
+from sftrecipe_clean.texts import is_ascii, utf8
+from sftrecipe_clean.words import WordTable, word_table
+
+__all__ = ["plain", "token_list", "token_table"]
+
+_SEPARATORS = r"[^\p{L}\p{M}\p{N}]+"
+
+
+def plain(texts: pl.Series) -> pl.Series:
+    """`texts` with a blank for every separator and around every character of an unspaced script. A null becomes empty."""
+    import pyarrow as pa
+
+    beyond = np.flatnonzero(~is_ascii(texts))
+    if len(beyond):
+        texts = spaced(texts.clone().scatter(beyond, texts.gather(beyond).str.replace_all(_SEPARATORS, " ")))
+    data, offsets = utf8(texts)
+    letter = ((data | np.uint8(32)) - np.uint8(97)) < 26
+    letter |= (data - np.uint8(48)) < 10
+    letter |= data >= 128
+    made = np.where(letter, data, np.uint8(32))
+    array = pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(offsets.astype(np.int64)), pa.py_buffer(made))
+    return pl.Series(array)
+
+
+def token_table(texts: pl.Series) -> WordTable:
+    """The tokens of each text, hashed. A null has none."""
+    return word_table(plain(texts))
+
+
+def token_list(text: str) -> list[str]:
+    """The tokens of one text, in order."""
+    return str(plain(pl.Series([text], dtype=pl.String))[0]).lower().split()
