@@ -74,9 +74,9 @@ __all__ = [
     "Template",
     "Tokenizer",
     "Write",
+    "__version__",
     "hookimpl",
     "message",
-    "__version__",
 ]
 
 if TYPE_CHECKING:
@@ -90,8 +90,23 @@ if TYPE_CHECKING:
     from sftrecipe.params import Column, Expr, File, Given, Into, Param, Secret, Taken, Template
     from sftrecipe.rows import Rows, message
     from sftrecipe.verbs import (
-        Answer, BadRow, Child, Choice, Dropped, Evolve, Evolved, Filter, Format, Load, Measure, Mix, Pack, Score, Select,
-        Tag, Write,
+        Answer,
+        BadRow,
+        Child,
+        Choice,
+        Dropped,
+        Evolve,
+        Evolved,
+        Filter,
+        Format,
+        Load,
+        Measure,
+        Mix,
+        Pack,
+        Score,
+        Select,
+        Tag,
+        Write,
     )  # fmt: skip
 
 

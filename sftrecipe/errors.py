@@ -1,15 +1,15 @@
 """What can go wrong, as the API says it.
 
-    SftRecipeError                  exit code
-    |-- RecipeError    1            the recipe is wrong; carries every Problem at once
-    |-- UsageError     2            the command line is wrong
-    |-- StepError      3            a step failed while it ran
-    |   `-- StoreDamaged            a stored file is not what was written (the run evicts it and goes on)
-    |-- BudgetReached  4            a model's budget is used up; running again with more goes on
-    `-- Waiting        5            something outside must happen first
+SftRecipeError                  exit code
+|-- RecipeError    1            the recipe is wrong; carries every Problem at once
+|-- UsageError     2            the command line is wrong
+|-- StepError      3            a step failed while it ran
+|   `-- StoreDamaged            a stored file is not what was written (the run evicts it and goes on)
+|-- BudgetReached  4            a model's budget is used up; running again with more goes on
+`-- Waiting        5            something outside must happen first
 
-    RowError                        raised by operators: this one row fails, with a code
-    Pending                         raised by operators: the world must act (becomes Waiting)
+RowError                        raised by operators: this one row fails, with a code
+Pending                         raised by operators: the world must act (becomes Waiting)
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ class Specs:
         """A run is over, well or not."""
 
     @hookspec
-    def report_section(self, event: RunEvent, counts: Sequence[Mapping[str, Any]]) -> str | None:  # type: ignore[empty-body]
+    def report_section(self, event: RunEvent, counts: Sequence[Mapping[str, Any]]) -> str | None:
         """Text that is printed below the funnel."""
 
     @hookspec
@@ -95,7 +95,9 @@ class Observers:
             try:
                 answers.append(implementation.function(**wanted))
             except Exception as error:  # the plugin border: an observer must not end a run
-                _log.warning("observer `%s` failed in %s: %s: %s", implementation.plugin_name, hook, type(error).__name__, error)
+                _log.warning(
+                    "observer `%s` failed in %s: %s: %s", implementation.plugin_name, hook, type(error).__name__, error
+                )
         return answers
 
     def started(self, node: Node) -> None:
@@ -109,4 +111,6 @@ class Observers:
 
 def _event(node: Node, counts: Mapping[str, Any] | None = None, cached: bool = False) -> StepEvent:
     inputs = tuple(str(r) for r in node.inputs)
-    return StepEvent(node.id, node.entry.full, node.entry.origin, dict(node.operator.params), inputs, dict(counts or {}), cached)
+    return StepEvent(
+        node.id, node.entry.full, node.entry.origin, dict(node.operator.params), inputs, dict(counts or {}), cached
+    )

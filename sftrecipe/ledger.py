@@ -47,7 +47,9 @@ class Counts:
         told = self.rows_out + self.dropped + self.failed + self.quarantined + self.packed
         if have != told:
             text = f"`{self.step}`: {have} rows came in or were made, {told} are accounted for"
-            raise StepError(text, step=self.step, code="R650", help="this is a defect of sftrecipe or a plugin: please report it")
+            raise StepError(
+                text, step=self.step, code="R650", help="this is a defect of sftrecipe or a plugin: please report it"
+            )
 
     def names(self) -> dict[str, Any]:
         """What `expect:` may speak of."""
@@ -74,7 +76,9 @@ class Events:
     def __init__(self, steps: Sequence[str]) -> None:
         self.steps = list(steps)
         self._rows: list[tuple[Any, ...]] = []
-        self._tally: list[dict[str, Counter[str]]] = [{"dropped": Counter(), "failed": Counter(), "null": Counter(), "note": Counter()} for _ in steps]
+        self._tally: list[dict[str, Counter[str]]] = [
+            {"dropped": Counter(), "failed": Counter(), "null": Counter(), "note": Counter()} for _ in steps
+        ]
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -107,7 +111,18 @@ class Events:
         taken = sorted(context.notes, key=lambda note: note[0])  # rows in flight together finish in any order
         context.notes.clear()
         for id, code, facts in taken:
-            self._rows.append((None, id, self.steps[step], "note", code, None, None, json.dumps(facts, ensure_ascii=False, default=str)))
+            self._rows.append(
+                (
+                    None,
+                    id,
+                    self.steps[step],
+                    "note",
+                    code,
+                    None,
+                    None,
+                    json.dumps(facts, ensure_ascii=False, default=str),
+                )
+            )
             self._tally[step]["note"][code] += 1
 
     def gone(self) -> list[int]:

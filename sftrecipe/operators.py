@@ -153,6 +153,13 @@ class Operator:
                 writes |= {str(v): "float" for v in _values(self.params.get(spec.name), spec.many)}
         return Flow(tuple(dict.fromkeys(reads)), writes, self.rewrites)
 
+    def sees(self, columns: Mapping[str, str]) -> Sequence[str]:
+        """The texts (`query`, `response`) that it looks at when it reads `messages`.
+
+        What it writes goes stale when one of these is rewritten; a step that answers looks at the question alone.
+        """
+        return ("query", "response")
+
     def check(self) -> Iterable[str]:
         """Problems between parameters, found before the run. Yields messages."""
         return ()

@@ -14,7 +14,6 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
 from typing import Any, Literal, get_args, get_origin
 
 __all__ = [
@@ -92,7 +91,7 @@ class _Declared:
     rest: bool
 
 
-def Param(
+def Param(  # noqa: N802
     default: Any = REQUIRED,
     *,
     doc: str = "",
@@ -140,9 +139,17 @@ class ParamSpec:
         return self.default is REQUIRED
 
 
-@lru_cache(maxsize=None)
+_KNOWN: dict[type, Mapping[str, ParamSpec]] = {}
+
+
 def specs(cls: type) -> Mapping[str, ParamSpec]:
     """The parameters of an operator or provider class, bases first, in the order of their declaration."""
+    if cls not in _KNOWN:
+        _KNOWN[cls] = _specs(cls)
+    return _KNOWN[cls]
+
+
+def _specs(cls: type) -> Mapping[str, ParamSpec]:
     found: dict[str, ParamSpec] = {}
     for base in reversed(cls.__mro__):
         own = base.__dict__.get("__annotations__", {})
@@ -228,7 +235,12 @@ def _accepts(hint: Any) -> dict[str, Any]:
     if kind == "operator":  # an operator as value: its name, or {name: parameters}
         return {"anyOf": [{"type": "string"}, {"type": "object", "minProperties": 1, "maxProperties": 1}]}
     if kind == "template":
-        file = {"type": "object", "properties": {"file": {"type": "string"}}, "required": ["file"], "additionalProperties": False}
+        file = {
+            "type": "object",
+            "properties": {"file": {"type": "string"}},
+            "required": ["file"],
+            "additionalProperties": False,
+        }
         return {"anyOf": [{"type": "string"}, file]}
     if kind == "expr":  # a bare number or truth value is an expression too
         return {"type": ["string", "number", "boolean"]}

@@ -47,7 +47,11 @@ class Entry:
     @property
     def origin(self) -> str:
         """Distribution and version, or the file given on the command line, for messages."""
-        return f"--plugin {self.name.partition('.')[0]}.py" if self.distribution == COMMAND_LINE else f"{self.distribution} {self.version}"
+        return (
+            f"--plugin {self.name.partition('.')[0]}.py"
+            if self.distribution == COMMAND_LINE
+            else f"{self.distribution} {self.version}"
+        )
 
     def load(self) -> Any:
         """The object. Raises RecipeError P002 that names the plugin when importing it fails."""
@@ -110,7 +114,9 @@ class Registry:
         only = found[0]
         if "." not in name and group in VERBS and only.distribution not in (OURS, COMMAND_LINE):
             text = f"`{only.full}` of {only.origin} has no owner in its name: undotted names are the project's own"
-            raise RecipeError([Problem("P005", text, help=f"its author should call it `{group}.{_owner(only)}.{name}`")])
+            raise RecipeError(
+                [Problem("P005", text, help=f"its author should call it `{group}.{_owner(only)}.{name}`")]
+            )
         return only
 
     def operator(self, full: str) -> type[Operator]:

@@ -16,7 +16,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["BATCH_ROWS", "DERIVED", "FIXED", "Rows", "content_hash", "conversation", "derive", "frame_of", "message", "row_id"]
+__all__ = [
+    "BATCH_ROWS",
+    "DERIVED",
+    "FIXED",
+    "Rows",
+    "content_hash",
+    "conversation",
+    "derive",
+    "frame_of",
+    "message",
+    "row_id",
+]
 
 BATCH_ROWS = 4096
 DERIVED: Mapping[str, str] = {"query": "text", "response": "text", "conversation": "text"}

@@ -1,8 +1,8 @@
 """A recipe opened for work: what the command line, the tests of recipes and Python programs share.
 
-    from sftrecipe.session import Session
-    with Session("recipe.yaml", variant="offline") as session:
-        outcome = session.run()
+from sftrecipe.session import Session
+with Session("recipe.yaml", variant="offline") as session:
+    outcome = session.run()
 """
 
 from __future__ import annotations
@@ -81,10 +81,17 @@ class Session:
 
         plan = self.plan()
         if plan.is_part():
-            raise UsageError(f"{self.file} is a part for other recipes: its first step reads what a `use` step gives it")
+            raise UsageError(
+                f"{self.file} is a part for other recipes: its first step reads what a `use` step gives it"
+            )
         self._known_step(plan)
         observers = self.watchers()
-        event = {"recipe": plan.recipe.name, "file": str(self.file), "seed": plan.recipe.seed, "steps": tuple(plan.nodes)}
+        event: dict[str, Any] = {
+            "recipe": plan.recipe.name,
+            "file": str(self.file),
+            "seed": plan.recipe.seed,
+            "steps": tuple(plan.nodes),
+        }
         observers.call("run_started", event=RunEvent(**event))
         runs: list[Run] = []
 
@@ -107,13 +114,23 @@ class Session:
             observers.call("run_finished", event=RunEvent(**event, outputs=outputs, error=error, waiting=waiting))
         return outcome
 
-    def runner(self, plan: Plan, progress: Progress | None = None, observers: Observers | None = None, *, replay: bool = False) -> Run:
+    def runner(
+        self, plan: Plan, progress: Progress | None = None, observers: Observers | None = None, *, replay: bool = False
+    ) -> Run:
         """A Run over the plan. `replay` only looks at what is in the store."""
         from sftrecipe.run.interpreter import Options, Run
         from sftrecipe.store import Store
 
         options = self.options or Options()
-        return Run(plan, Store(Path(self.store)), self.engine_of(), options, progress=progress, observers=observers, replay=replay)
+        return Run(
+            plan,
+            Store(Path(self.store)),
+            self.engine_of(),
+            options,
+            progress=progress,
+            observers=observers,
+            replay=replay,
+        )
 
     def replay(self) -> Run:
         """What the store holds of this recipe: a Run whose results are those stages that are there."""

@@ -50,7 +50,11 @@ class Store:
             if not ignore.exists():
                 ignore.write_text("*\n")
         except OSError as error:
-            raise StepError(f"the store {self.root} cannot be written: {error.strerror}", code="R660", help="give another with --store") from error
+            raise StepError(
+                f"the store {self.root} cannot be written: {error.strerror}",
+                code="R660",
+                help="give another with --store",
+            ) from error
 
     def folder(self, key: str) -> Path:
         """Where the files of a key live."""
@@ -112,7 +116,11 @@ class Store:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise StepError(f"{target} is being written by process {holder(file)}", code="R661", help="wait for it, or write elsewhere") from None
+                raise StepError(
+                    f"{target} is being written by process {holder(file)}",
+                    code="R661",
+                    help="wait for it, or write elsewhere",
+                ) from None
             file.seek(0)
             file.truncate()
             file.write(f"{os.getpid()} on {socket.gethostname()}")
@@ -169,7 +177,9 @@ def atomic_bytes(path: Path, data: bytes) -> None:
         os.replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise StepError(f"cannot write {path}: {error.strerror} ({len(data):,} bytes)", code="R663", help="free space and run again") from error
+        raise StepError(
+            f"cannot write {path}: {error.strerror} ({len(data):,} bytes)", code="R663", help="free space and run again"
+        ) from error
 
 
 def atomic_json(path: Path, data: Any) -> None:

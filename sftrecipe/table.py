@@ -138,7 +138,9 @@ class Table:
         at = self.offsets()
         cuts = np.searchsorted(rows, at)
         parts = [
-            part.keep((rows[cuts[i] : cuts[i + 1]] - at[i]).astype(np.uint32)) if cuts[i + 1] - cuts[i] < part.rows else part
+            part.keep((rows[cuts[i] : cuts[i + 1]] - at[i]).astype(np.uint32))
+            if cuts[i + 1] - cuts[i] < part.rows
+            else part
             for i, part in enumerate(self.parts)
         ]
         return Table(parts, dict(self.columns))

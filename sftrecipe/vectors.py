@@ -26,7 +26,9 @@ def as_matrix(column: pl.Series) -> np.ndarray:
     if not len(column):
         return np.zeros((0, 0), dtype=np.float32)
     if column.null_count():
-        raise ValueError(f"row {int(column.is_null().arg_max() or 0)} has no vector ({column.null_count()} rows in all)")
+        raise ValueError(
+            f"row {int(column.is_null().arg_max() or 0)} has no vector ({column.null_count()} rows in all)"
+        )
     widths = column.list.len().to_numpy()
     width = int(widths[0])
     if (widths != width).any():

@@ -1,6 +1,7 @@
 """`filter.contaminated`, `tag.contaminated`: training rows that hold an evaluation item.
 
-Methods differ in what they see, so a step names its own (T: flagged, -: missed, F: false alarm; `tests/clean/test_contaminated.py` proves it):
+Methods differ in what they see, so a step names its own (T: flagged, -: missed, F: false alarm;
+`tests/clean/test_contaminated.py` proves it):
 
     | training row against eval item              | any, n 8 | any, n 13 | coverage | ratio | exact | default |
     | the item word for word                      |    T     |     T     |    T     |   T   |   T   |    T    |
@@ -12,21 +13,22 @@ Methods differ in what they see, so a step names its own (T: flagged, -: missed,
     | an item of 5 words, word for word           |    -     |     -     |    -     |   T   |   T   |    T    |
     | an item of 5 words in a longer prompt       |    -     |     -     |    -     |   -   |   T   |    T    |
 
-coverage  More than `threshold` (0.5) of the item's tokens lie in n-grams (n = 8) that the row holds (Tulu 3; `eval_index`).
-any       One shared n-gram is enough (s1, open-r1: 8; GPT-3, SmolLM2: 13).
-exact     The row holds all tokens of the item, in order and side by side.
-ratio     The characters of both agree to `threshold` (0.95), case and punctuation included (OpenThoughts; `ratio`).
-default   coverage, and `exact` for items of fewer than n tokens (`short_items`), which have no n-gram.
+    coverage  More than `threshold` (0.5) of the item's tokens lie in n-grams (n = 8) that the row holds (Tulu 3).
+    any       One shared n-gram is enough (s1, open-r1: 8; GPT-3, SmolLM2: 13).
+    exact     The row holds all tokens of the item, in order and side by side.
+    ratio     The characters of both agree to `threshold` (0.95), case and punctuation included (OpenThoughts).
+    default   coverage, and `exact` for items of fewer than n tokens (`short_items`), which have no n-gram.
 
-`short_items` and `exact` look only for items with at least `min_words` different tokens: "What is the answer?" is no leak. What a method
-cannot see is counted a source in the artefact `evals`. Nothing lexical sees a paraphrase.
+`short_items` and `exact` look only for items with at least `min_words` different tokens: "What is the answer?" is no
+leak. What a method cannot see is counted a source in the artefact `evals`. Nothing lexical sees a paraphrase.
 
-The evaluation sets are indexed once (`fit`); rows stream past the index. Cost for texts of 1 kB: 15 microseconds a row, `ratio` 40.
+The evaluation sets are indexed once (`fit`); rows stream past the index. Cost for texts of 1 kB: 15 microseconds a
+row, `ratio` 40.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -54,15 +56,19 @@ class _Search:
     """What filter and tag share: the parameters, the index, and the best item of every row of a batch."""
 
     against: Dataset
-    method: Literal["coverage", "any", "exact", "ratio"] = Param("coverage", doc="What counts as holding an item; see the table above.")
+    method: Literal["coverage", "any", "exact", "ratio"] = Param(
+        "coverage", doc="What counts as holding an item; see the table above."
+    )
     n: int = Param(8, ge=1, doc="Tokens in an n-gram (coverage, any).")
-    threshold: float | None = Param(None, ge=0, le=1, doc="Share above which (ratio: from which) a row holds an item. Null: 0.5, ratio 0.95.")
+    threshold: float | None = Param(
+        None, ge=0, le=1, doc="Share above which (ratio: from which) a row holds an item. Null: 0.5, ratio 0.95."
+    )
     text: Expr = Param("query", doc="The side of the training row that is searched.")
     against_text: Expr = Param("query", doc="The text of an evaluation row that is looked for.")
     short_items: bool = Param(True, doc="Also look for items of fewer than n tokens, as a whole (coverage, any).")
     min_words: int = Param(5, ge=1, doc="Fewest different tokens of an item that is looked for as a whole.")
 
-    reads: ClassVar[tuple[str, ...]] = ("id",)
+    reads: ClassVar[Sequence[str]] = ("id",)
     source: ClassVar[str] = "Lambert et al. 2024 (coverage); Muennighoff et al. 2025 (any); OpenThoughts 2025 (ratio)"
     floor: ClassVar[float] = 0.5
     artefacts: dict[str, Any]
@@ -78,7 +84,10 @@ class _Search:
         """`against_text` is read from the evaluation rows, not from these."""
         from sftrecipe.expressions import columns_of
 
-        return Flow(tuple(dict.fromkeys((*self.reads, *columns_of(str(self.params["text"]), columns)))), getattr(self, "writes", {}))
+        return Flow(
+            tuple(dict.fromkeys((*self.reads, *columns_of(str(self.params["text"]), columns)))),
+            getattr(self, "writes", {}),
+        )
 
     def check(self) -> Iterable[str]:
         """Parameters that do not go together."""
@@ -90,10 +99,18 @@ class _Search:
     def fit(self, data: Dataset) -> Mapping[str, Any]:
         """The index of the evaluation items in `against`; the training rows are not looked at."""
         if getattr(self, "against", None) is None:
-            raise StepError("there is nothing to search for", step=self.name, help="name the evaluation rows: `from: {against: evals}`")
+            raise StepError(
+                "there is nothing to search for",
+                step=self.name,
+                help="name the evaluation rows: `from: {against: evals}`",
+            )
         texts = self.against.eval(self.against_text)
         if texts.dtype not in (pl.String, pl.Null):
-            raise StepError(f"`against_text` gives {texts.dtype}, not text", step=self.name, help="name a text column of the evaluation rows")
+            raise StepError(
+                f"`against_text` gives {texts.dtype}, not text",
+                step=self.name,
+                help="name a text column of the evaluation rows",
+            )
         texts = texts.cast(pl.String).fill_null("")
         items = self.against.frame("id", "source").with_columns(texts.alias("text"))
         if self.params["method"] == "ratio":
@@ -101,14 +118,20 @@ class _Search:
             state = RatioIndex.build(texts, self._limit()).save()
         else:
             seen, state = self._index(token_table(texts))
-        counts = items.with_columns(pl.Series("looked_for", seen)).group_by("source").agg(pl.len().alias("items"), pl.col("looked_for").sum())
+        counts = (
+            items.with_columns(pl.Series("looked_for", seen))
+            .group_by("source")
+            .agg(pl.len().alias("items"), pl.col("looked_for").sum())
+        )
         self.artefacts = {"evals": counts.sort("source")}
         return {"items": items, **state}
 
     def _index(self, table: WordTable) -> tuple[npt.NDArray[np.bool_], dict[str, Any]]:
         """Which items can be seen at all, and the index as arrays."""
         given, counts = self.params, table.counts
-        different = np.array([len(np.unique(table.hashes[a:b])) for a, b in zip(table.offsets, table.offsets[1:], strict=False)])
+        different = np.array(
+            [len(np.unique(table.hashes[a:b])) for a, b in zip(table.offsets, table.offsets[1:], strict=False)]
+        )
         whole = (counts > 0) & (different >= given["min_words"])
         if given["method"] != "exact":
             whole &= (counts < given["n"]) & given["short_items"]
@@ -138,7 +161,7 @@ class _Search:
         return float((0.95 if self.params["method"] == "ratio" else self.floor) if given is None else given)
 
     def _best(self, rows: Rows) -> tuple[Floats, Ints]:
-        """(share, item): what each row holds most of, of equals the first item; 0 and -1 where nothing is above the threshold."""
+        """(share, item): what each row holds most of, of equals the first; 0 and -1 if nothing is above the threshold."""
         texts = text_of(rows, self.text, self.name)
         if self.params["method"] == "ratio":
             return self._ratio.best(texts)
@@ -166,8 +189,8 @@ class _Search:
 class Contaminated(_Search, Filter):
     """Drop rows that hold an evaluation item, with the code `contaminated` and the share of the item that was found.
 
-    The row's story names the item (`eval`, `eval_source`, `share`); the artefact `evals` counts the items of each evaluation set and how
-    many of them the method can see. A row without text stays.
+    The row's story names the item (`eval`, `eval_source`, `share`); the artefact `evals` counts the items of each
+    evaluation set and how many of them the method can see. A row without text stays.
     """
 
     def keep(self, rows: Rows) -> Any:
@@ -177,15 +200,20 @@ class Contaminated(_Search, Filter):
         items = self.state["items"]
         ids = rows["id"]
         for at in found.tolist():
-            facts = {"eval": items["id"][int(item[at])], "eval_source": items["source"][int(item[at])], "share": round(float(share[at]), 4)}
+            facts = {
+                "eval": items["id"][int(item[at])],
+                "eval_source": items["source"][int(item[at])],
+                "share": round(float(share[at]), 4),
+            }
             self.context.note(ids[at], "contaminated", **facts)
         return {"contaminated": (pl.Series(item < 0), pl.Series(share))}
 
 
 class TagContaminated(_Search, Tag):
-    """Write how much of an evaluation item each row holds (`contaminated`, 0 to 1) and which (`contaminated_by`, source/id), to be reviewed.
+    """Write how much of an evaluation item each row holds (`contaminated`, 0 to 1) and of which (`contaminated_by`).
 
-    With `coverage` and `any` every share is written; with a `threshold`, and with `ratio`, only shares above it: the others are 0.
+    For review before anything is dropped. `contaminated_by` is source/id. With `coverage` and `any` every share is
+    written; with a `threshold`, and with `ratio`, only shares above it: the others are 0.
     """
 
     writes: ClassVar[Mapping[str, str]] = {"contaminated": "float", "contaminated_by": "text"}
@@ -197,4 +225,7 @@ class TagContaminated(_Search, Tag):
         items = self.state["items"]
         names = items.select(pl.concat_str("source", pl.lit("/"), "id"))["source"]
         held = names.gather(np.maximum(item, 0)) if len(items) else pl.Series([None] * len(rows), dtype=pl.String)
-        return {"contaminated": share, "contaminated_by": pl.select(pl.when(pl.Series(item >= 0)).then(held)).to_series()}
+        return {
+            "contaminated": share,
+            "contaminated_by": pl.select(pl.when(pl.Series(item >= 0)).then(held)).to_series(),
+        }

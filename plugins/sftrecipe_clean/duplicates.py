@@ -1,12 +1,14 @@
 """`filter.duplicates`: of rows with the same text, one stays.
 
-Two rows are equal when their texts have the same 128-bit BLAKE2b hash. Different texts meet with chance N^2 / 2^129 (1e-27 for a million
-rows), and nobody can make texts that do, so texts are not compared again.
+Two rows are equal when their texts have the same 128-bit BLAKE2b hash. Different texts meet with chance N^2 / 2^129
+(1e-27 for a million rows), and nobody can make texts that do, so texts are not compared again.
 
-`normalize: text` compares texts after NFKC, lower case, punctuation to blanks and runs of white space to one blank. Of Unicode punctuation
-(category P), `% # @ & * / \\ -` stay, so that `1/2` and `1*2` are two texts; `3.5` and `3,5` are one.
+`normalize: text` compares texts after NFKC, lower case, punctuation to blanks and runs of white space to one blank. Of
+Unicode punctuation (category P), `% # @ & * / \\ -` stay, so that `1/2` and `1*2` are two texts; `3.5` and `3,5` are
+one.
 
-Hashes are made shard by shard; grouping sorts them on the driver. Cost: 2 microseconds for a text of 1 kB (normalised: 8), 24 bytes a row.
+Hashes are made shard by shard; grouping sorts them on the driver. Cost: 2 microseconds for a text of 1 kB (normalised:
+8), 24 bytes a row.
 """
 
 from __future__ import annotations
@@ -29,7 +31,16 @@ if TYPE_CHECKING:
     Ints = npt.NDArray[np.int64]
     Floats = npt.NDArray[np.float64]
 
-__all__ = ["Duplicates", "columns_read", "equal_groups", "keep_problems", "normalized", "text_column", "text_hashes", "worth_of"]
+__all__ = [
+    "Duplicates",
+    "columns_read",
+    "equal_groups",
+    "keep_problems",
+    "normalized",
+    "text_column",
+    "text_hashes",
+    "worth_of",
+]
 
 _BETWEEN_WORDS = r"[\s\p{P}--[%#@&*/\\\-]]+"
 
@@ -44,7 +55,7 @@ def normalized(texts: pl.Series) -> pl.Series:
 def text_hashes(texts: pl.Series) -> Hashes:
     """uint64 [rows, 2]: BLAKE2b-128 of each text's UTF-8 bytes. A null counts as empty."""
     data, offsets = utf8(texts)
-    view, cuts = memoryview(data), offsets.tolist()
+    view, cuts = data.data, offsets.tolist()
     digests = [hashlib.blake2b(view[a:b], digest_size=16).digest() for a, b in zip(cuts, cuts[1:], strict=False)]
     return np.frombuffer(b"".join(digests), "<u8").reshape(-1, 2)
 
@@ -69,7 +80,7 @@ def columns_read(expression: Any) -> list[str]:
 
 
 def text_column(frame: pl.DataFrame, expression: Any, step: str) -> pl.Series:
-    """A bound expression over a frame with `row`, as text. Numbers and truth values are written out; other types are an error."""
+    """A bound expression over a frame with `row`, as text. Numbers are written out; lists and structs are an error."""
     bound = expression if isinstance(expression, pl.Expr) else pl.lit(expression)
     values = frame.select("row", bound.alias("text"))["text"]
     if values.dtype.is_nested() or values.dtype == pl.Binary:
@@ -98,7 +109,7 @@ def worth_of(data: Dataset, keep: str, score: str | None, lengths: Floats) -> Fl
 
 
 class Duplicates(Filter):
-    """Of rows with the same text, keep one; the others go with the code `duplicate` and the number of the row that stays.
+    """Of rows with the same text, keep one; the others go with the code `duplicate` and name the row that stays.
 
     A row whose text is null is no duplicate of anything and stays. An empty text is a text.
     """
@@ -108,8 +119,12 @@ class Duplicates(Filter):
 
     wants: ClassVar[Mapping[str, str]] = {"by": "text"}
     by: Expr = Param("conversation", doc="The text that is compared; numbers are compared as written.", positional=True)
-    normalize: Literal["none", "text"] = Param("none", doc="`text`: compare after NFKC, lower case, punctuation and white space.")
-    keep: Literal["first", "longest", "best"] = Param("first", doc="Which of equal rows stays; of equals the first.")  # type: ignore[assignment]
+    normalize: Literal["none", "text"] = Param(
+        "none", doc="`text`: compare after NFKC, lower case, punctuation and white space."
+    )
+    keep: Literal["first", "longest", "best"] = Param(  # type: ignore[assignment]
+        "first", doc="Which of the rows with one text stays; of equals the first."
+    )
     score: Column | None = Param(None, doc="With `keep: best`: the column whose highest value stays.")
 
     def check(self) -> Iterable[str]:
@@ -132,7 +147,9 @@ class Duplicates(Filter):
         hashes = np.stack([found[half].to_numpy()[there] for half in ("high", "low")], axis=1).astype(np.uint64)
         labels = np.arange(len(data), dtype=np.int64)
         labels[known] = known[equal_groups(hashes)]
-        kept = kept_of_group(labels, preference(len(data), worth_of(data, self.params["keep"], self.params["score"], lengths)))
+        kept = kept_of_group(
+            labels, preference(len(data), worth_of(data, self.params["keep"], self.params["score"], lengths))
+        )
         gone = np.flatnonzero(kept != np.arange(len(data)))
         self.artefacts = {"report": _report(labels, len(gone), int((~there).sum()))}
         return Choice(np.flatnonzero(kept == np.arange(len(data))), [Dropped(gone, "duplicate", kept[gone])])
@@ -153,4 +170,10 @@ def _hashed(frame: pl.DataFrame, by: Any, normalize: str, step: str) -> pl.DataF
 
 def _report(labels: Ints, gone: int, without: int) -> dict[str, int]:
     sizes = np.bincount(labels)
-    return {"rows": len(labels), "dropped": gone, "groups": int((sizes > 1).sum()), "largest_group": int(sizes.max()), "without_text": without}
+    return {
+        "rows": len(labels),
+        "dropped": gone,
+        "groups": int((sizes > 1).sum()),
+        "largest_group": int(sizes.max()),
+        "without_text": without,
+    }

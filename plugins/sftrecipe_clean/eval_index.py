@@ -1,17 +1,21 @@
 """Evaluation items as an index of token n-grams, and how much of an item a training row holds.
 
-    coverage(item, row) = share of the item's tokens that lie in n-grams which the row holds too            (Lambert et al. 2024, Tulu 3)
+    coverage(item, row) = share of the item's tokens that lie in n-grams which the row holds too    (Tulu 3, 2024)
 
-Coverage counts one row at a time: n-grams scattered over many rows do not add up. Any shared n-gram at all is coverage above zero (the rule
-of s1 and open-r1). An item of fewer than n tokens has no n-gram: `contained` looks for it as a whole run of tokens.
+Coverage counts one row at a time: n-grams scattered over many rows do not add up. Any shared n-gram at all is coverage
+above zero (the rule of s1 and open-r1). An item of fewer than n tokens has no n-gram: `contained` looks for it as a
+whole run of tokens.
 
-Layout: `grams` uint64 [G] ascending; gram g stands in items item[first[g]:first[g + 1]] at tokens at[...], shorter items first. A batch costs
-one look into a bit table per n-gram (5 ns) and a binary search for the few that pass; rows without a hit cost nothing more.
+Layout: `grams` uint64 [G] ascending; gram g stands in items item[first[g]:first[g + 1]] at tokens at[...], shorter
+items first. A batch costs one look into a bit table per n-gram (5 ns) and a binary search for the few that pass; rows
+without a hit cost nothing more.
 
-Long lists of postings (a stock phrase in ten thousand items) are cut by a bound that loses nothing: a row with k different hits covers at
-most n * k * repeats tokens of an item, so items longer than that over the threshold are left out.
+Long lists of postings (a stock phrase in ten thousand items) are cut by a bound that loses nothing: a row with k
+different hits covers at most n * k * repeats tokens of an item, so items longer than that over the threshold are left
+out.
 
-Hashes have 64 bits. A false hit needs two different n-grams to meet: chance 1e-6 for ten million n-grams of rows against two million of items.
+Hashes have 64 bits. A false hit needs two different n-grams to meet: chance 1e-6 for ten million n-grams of rows
+against two million of items.
 """
 
 from __future__ import annotations
@@ -48,7 +52,7 @@ def coverage(item: list[str], row: list[str], n: int) -> float:
 
 
 class HashSet:
-    """A sorted array of hashes behind a table of bits, so that most values that are not in it are turned away at once."""
+    """A sorted array of hashes behind a table of bits, which turns most values that are not in it away at once."""
 
     def __init__(self, hashes: Hashes) -> None:
         self.hashes = hashes
@@ -61,13 +65,17 @@ class HashSet:
         """(at, number): places in `wanted` that are in the set, and each one's number there."""
         at = np.flatnonzero(self._table[wanted >> self._shift])
         number = np.searchsorted(self.hashes, wanted[at])
-        real = self.hashes[np.minimum(number, max(len(self.hashes) - 1, 0))] == wanted[at] if len(self.hashes) else np.zeros(0, bool)
+        real = (
+            self.hashes[np.minimum(number, max(len(self.hashes) - 1, 0))] == wanted[at]
+            if len(self.hashes)
+            else np.zeros(0, bool)
+        )
         return at[real], number[real]
 
 
 @dataclass
 class GramIndex:
-    """Where each n-gram of the items stands. `reach` orders the postings of a gram: item length over its most repeated gram."""
+    """Where each n-gram of the items stands; `reach` of a posting: item length over the item's most repeated gram."""
 
     grams: Hashes
     first: Ints
@@ -106,7 +114,7 @@ class GramIndex:
         return {f"index_{f.name}": getattr(self, f.name) for f in fields(self)}
 
     def best(self, rows: WordTable, n: int, threshold: float) -> tuple[Floats, Ints]:
-        """(share, item) of the item that each row covers most, of equals the first; 0 and -1 where none is above `threshold`."""
+        """(share, item) that each row covers most, of equals the first; 0 and -1 where none is above `threshold`."""
         hashes, offsets = ngrams(rows, n)
         place, gram = self._known.find(hashes)
         row = np.searchsorted(offsets, place, "right") - 1

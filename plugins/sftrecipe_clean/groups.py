@@ -1,7 +1,8 @@
 """Groups of rows that belong together, and which row of a group stays.
 
-Rows are joined by pairs (a, b). A group is a connected component of the pairs: `join` keeps, for every row, the smallest row number of
-its group. Hooking to the smaller root with pointer jumping (Shiloach, Vishkin 1982, on arrays); about log(rows) passes of 5 ns a row.
+Rows are joined by pairs (a, b). A group is a connected component of the pairs: `join` keeps, for every row, the
+smallest row number of its group. Hooking to the smaller root with pointer jumping (Shiloach, Vishkin 1982, on arrays);
+about log(rows) passes of 5 ns a row.
 
 Which row stays is a matter of `rank`, a permutation of the rows, best first (`preference`):
 
@@ -42,7 +43,7 @@ def join(labels: Ints, a: Ints, b: Ints) -> None:
 
 
 def preference(rows: int, worth: Floats | None) -> Ints:
-    """rank[row]: 0 for the row to keep before all others. Higher `worth` first (NaN last), then the smaller row number."""
+    """rank[row]: 0 for the row to keep before all others. Higher `worth` first (NaN last), then the smaller number."""
     if worth is None:
         return np.arange(rows, dtype=np.int64)
     order = np.argsort(-np.nan_to_num(worth, nan=-np.inf), kind="stable")
@@ -62,7 +63,7 @@ def kept_of_group(labels: Ints, rank: Ints) -> Ints:
 
 
 def kept_of_pairs(a: Ints, b: Ints, value: Floats, rank: Ints) -> tuple[Ints, Floats]:
-    """(kept, value): a row goes only for a kept row that it forms a pair with, the most alike one; itself and NaN if it stays.
+    """(kept, value): a row goes only for a kept row that it forms a pair with, the most alike; else itself and NaN.
 
     Greedy in order of rank: a row stays if no pair joins it to a row that stayed before.
     """

@@ -1,13 +1,15 @@
 """Which of many candidate pairs are true, without looking at a pair twice or at pairs that cannot change anything.
 
-Candidates come as buckets: rows that share a key. `Links.within_groups` goes through the pairs of a bucket by distance, rows sorted by size
-(neighbour and neighbour, then every second row, ...), and asks `measure` for those not yet in one group; what is at or above the threshold
-joins its two groups. A bucket whose rows have all become one group is done: ten thousand copies cost ten thousand looks, not fifty million.
-`Links.to_leaders` instead compares every row with the first of its bucket, takes out those that are like it, and goes on with the rest.
+Candidates come as buckets: rows that share a key. `Links.within_groups` goes through the pairs of a bucket by
+distance, rows sorted by size (neighbour and neighbour, then every second row, ...), and asks `measure` for those not
+yet in one group; what is at or above the threshold joins its two groups. A bucket whose rows have all become one group
+is done: ten thousand copies cost ten thousand looks, not fifty million. `Links.to_leaders` instead compares every row
+with the first of its bucket, takes out those that are like it, and goes on with the rest.
 
-What is guaranteed: every edge was measured and is true; a pair of one bucket is passed over only if it is in one group already, if their
-sizes rule it out, or if the bucket has more than LIMIT + 1 rows and the two lie further apart than LIMIT. Passing over a pair can only keep
-more rows. The order in which pairs are looked at does not change groups of buckets within the limit.
+What is guaranteed: every edge was measured and is true; a pair of one bucket is passed over only if it is in one group
+already, if their sizes rule it out, or if the bucket has more than LIMIT + 1 rows and the two lie further apart than
+LIMIT. Passing over a pair can only keep more rows. The order in which pairs are looked at does not change groups of
+buckets within the limit.
 
 `measure(a, b)` gives the similarity of pairs of rows; NaN says "below the threshold, found without an exact look".
 """
@@ -36,7 +38,7 @@ _AT_ONCE = 1 << 16
 
 
 class PairSet:
-    """A set of pair numbers as two sorted arrays, a large and a small one, so that adding does not rebuild the large one each time."""
+    """A set of pair numbers as two sorted arrays: adding rebuilds the small one, the large one only now and then."""
 
     def __init__(self) -> None:
         self._large = self._small = np.zeros(0, np.int64)
@@ -63,9 +65,9 @@ def _in_sorted(values: Ints, wanted: Ints) -> Bools:
 
 
 def buckets(keys: npt.NDArray[np.generic], rows: Ints, order_by: Ints) -> tuple[Ints, Ints]:
-    """(members, bucket): the rows that share their key with another row, bucket by bucket, within one by `order_by[row]`, then by row."""
+    """(members, bucket): rows that share their key with another row, by bucket, then by `order_by[row]`, then by row."""
     order = np.argsort(keys, kind="stable")
-    starts, lengths = runs(keys[order])
+    _, lengths = runs(keys[order])
     many = lengths > 1
     members = rows[order[np.repeat(many, lengths)]]
     bucket = np.repeat(np.arange(int(many.sum()), dtype=np.int64), lengths[many])
@@ -76,11 +78,13 @@ def buckets(keys: npt.NDArray[np.generic], rows: Ints, order_by: Ints) -> tuple[
 class Links:
     """The true pairs among the rows 0..rows-1, and the groups that they form.
 
-    `joined`: whether pairs inside one group may be passed over. False looks at all pairs, for those who need each row's own partners.
+    `joined`: whether pairs inside one group may be passed over; False is for those who need each row's own partners.
     `repeats`: whether a row may lie in several buckets of one call, so that pairs come up again.
     """
 
-    def __init__(self, rows: int, threshold: float, measure: Measure | None, *, joined: bool = True, repeats: bool = False) -> None:
+    def __init__(
+        self, rows: int, threshold: float, measure: Measure | None, *, joined: bool = True, repeats: bool = False
+    ) -> None:
         self.labels: Ints = np.arange(rows, dtype=np.int64)
         self.measured = self.oversized = 0
         self._rows, self._threshold, self._measure = rows, threshold, measure
@@ -96,15 +100,19 @@ class Links:
         return np.concatenate(a), np.concatenate(b), np.concatenate(value)
 
     def within_groups(self, members: Ints, bucket: Ints, sizes: Ints, least: float, limit: int = LIMIT) -> None:
-        """Looks at the pairs of each bucket, whose members ascend by `sizes[row]`; pairs with sizes of a ratio below `least` are false."""
+        """Looks at the pairs of each bucket, members ascending by `sizes[row]`; a ratio of sizes below `least` is false."""
         size = sizes[members]
         alive = np.arange(max(len(members) - 1, 0), dtype=np.int64)
         distance, block = 0, 1
         while len(alive) and distance < limit:
             pairs = []
-            for distance in range(distance + 1, min(distance + block, limit) + 1):  # noqa: B020  (it goes on where it was)
+            until = min(distance + block, limit)
+            while distance < until:
+                distance += 1
                 alive = alive[alive + distance < len(members)]
-                alive = alive[(bucket[alive + distance] == bucket[alive]) & (size[alive] >= least * size[alive + distance])]
+                alive = alive[
+                    (bucket[alive + distance] == bucket[alive]) & (size[alive] >= least * size[alive + distance])
+                ]
                 pairs.append((alive, alive + distance))
             first, second = (np.concatenate(ends) for ends in zip(*pairs, strict=True))
             self.check(members[first], members[second])
@@ -136,7 +144,7 @@ class Links:
         self._take(first[rest], members[rest], np.full(int(rest.sum()), np.nan))
 
     def check(self, a: Ints, b: Ints) -> None:
-        """Measures pairs that are new and may matter; the true ones join their groups. Unless `repeats`, no pair may come twice."""
+        """Measures pairs that are new and may matter; the true ones join. Unless `repeats`, no pair may come twice."""
         if self._measure is None:
             raise ValueError("there is no measure to check pairs by")
         for at in range(0, len(a), _AT_ONCE):

@@ -1,22 +1,24 @@
 """Sketches of sets whose share of equal entries estimates Jaccard similarity, and keys under which similar sets meet.
 
-Fast similarity sketching (Dahlgaard, Knudsen, Thorup, FOCS 2017, "Fast Similarity Sketching", arXiv 1704.04370), which stands in for the
-MinHash of Broder 1997. A sketch has `size` cells. In round r each member x of the set falls into one cell by a fresh hash, with the value
-(r, hash); a cell keeps its least value, so rounds after the one that filled a cell cannot change it. Whatever a cell keeps comes from the
-least of a random order of the members, the same order for every set: two sets agree in a cell with chance J, their Jaccard similarity.
-The share of equal cells is therefore an unbiased estimate of J, with variance at most about J(1 - J) / size.
+Fast similarity sketching (Dahlgaard, Knudsen, Thorup, FOCS 2017, "Fast Similarity Sketching", arXiv 1704.04370), which
+stands in for the MinHash of Broder 1997. A sketch has `size` cells. In round r each member x of the set falls into one
+cell by a fresh hash, with the value (r, hash); a cell keeps its least value, so rounds after the one that filled a
+cell cannot change it. Whatever a cell keeps comes from the least of a random order of the members, the same order for
+every set: two sets agree in a cell with chance J, their Jaccard similarity. The share of equal cells is therefore an
+unbiased estimate of J, with variance at most about J(1 - J) / size.
 
-Cost: max(s, size * ln(size)) hashes for a set of s members, about 700 for a text of 1 kB at size 128, against 128 s = 19,000 for
-permutations: 8 microseconds a text in place of 100.
+Cost: max(s, size * ln(size)) hashes for a set of s members, about 700 for a text of 1 kB at size 128, against 128 s =
+19,000 for permutations: 8 microseconds a text in place of 100.
 
-Deviations: rounds stop after 24 for all sets alike; cells still empty then (small sets) are filled by an ordinary MinHash of their own,
-with values above all others. That changes the random order, not the estimate.
+Deviations: rounds stop after 24 for all sets alike; cells still empty then (small sets) are filled by an ordinary
+MinHash of their own, with values above all others. That changes the random order, not the estimate.
 
-The multipliers are odd 64-bit numbers and each round's and cell's salt is blake2b("sftrecipe.minhash", number): fixed for all runs,
-seeds and machines. (Multipliers of 32 bits over 32-bit hashes never wrap; every "permutation" would be the same one.)
+The multipliers are odd 64-bit numbers and each round's and cell's salt is blake2b("sftrecipe.minhash", number): fixed
+for all runs, seeds and machines. (Multipliers of 32 bits over 32-bit hashes never wrap; every "permutation" would be
+the same one.)
 
-Banding (Indyk, Motwani 1998; Leskovec et al., Mining of Massive Datasets, 3.4): a sketch is cut into `bands` of r cells, each band hashed to
-a key. Sets with similarity J share a key with chance 1 - (1 - J^r)^bands: `meeting_chance`.
+Banding (Indyk, Motwani 1998; Leskovec et al., Mining of Massive Datasets, 3.4): a sketch is cut into `bands` of r
+cells, each band hashed to a key. Sets with similarity J share a key with chance 1 - (1 - J^r)^bands: `meeting_chance`.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ _HALF, _LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
 
 
 def sketch(hashes: Hashes, offsets: Ints, size: int) -> Hashes:
-    """uint64 [rows, size]: the sketch of each row's set; repeats among `hashes` do not matter. An empty set is all ones."""
+    """uint64 [rows, size]: the sketch of each row's set; repeats do not matter. An empty set's cells are all ones."""
     rows = len(offsets) - 1
     cells = np.full(rows * size, _EMPTY)
     members, base = hashes, np.repeat(np.arange(rows, dtype=np.int64) * size, np.diff(offsets))

@@ -1,19 +1,23 @@
 """`filter.near_duplicates`: of rows whose texts are almost the same, one stays.
 
 `method: minhash` (Broder 1997; Lee et al. 2022, "Deduplicating Training Data Makes Language Models Better", 4.2)
-    1. A text is the set of its runs of n words (`shingles`), its sketch `permutations` cells (`minhash`), cut into `bands`.
+    1. A text is the set of its runs of n words (`shingles`), sketched in `permutations` cells (`minhash`).
     2. Texts that share the key of a band are candidates: a pair with Jaccard similarity J is one with chance
        1 - (1 - J^(permutations / bands))^bands: 0.95 at J = 0.8 and above 0.999 at 0.9 with 128 and 16.
-    3. `verify: true` computes the Jaccard similarity of candidate pairs from the whole sets (`links`, `set_store`); those at or above
-       `threshold` are joined. `verify: false` joins all candidates, as most published pipelines do; `threshold` has no say then.
+    3. `verify: true` computes the Jaccard similarity of candidate pairs from the whole sets (`links`, `set_store`);
+       those at or above `threshold` are joined. `verify: false` joins all candidates, as most published pipelines do;
+       `threshold` has no say then.
 `method: ratio` (OpenThoughts 2025: rapidfuzz.fuzz.ratio >= 95)
-    Pairs whose characters agree to `threshold`: 2 * LCS / (characters of both), upper and lower case distinct. Exact and complete: q-gram
-    prefix filters (`ratio`) find every pair there is. Made for short texts (questions) and thresholds from 0.9; below, filters are weak.
+    Pairs whose characters agree to `threshold`: 2 * LCS / (characters of both), upper and lower case distinct. Exact
+    and complete: q-gram prefix filters (`ratio`) find every pair there is. Made for short texts (questions) and
+    thresholds from 0.9; below, filters are weak and time grows with the square of the rows.
 
-`scope: component` groups rows by connected components and keeps one of each: of a chain a ~ b ~ c one stays although a and c may differ
-by more than the threshold. `scope: kept` lets a row go only if it is a near duplicate of a row that stays.
+`scope: component` groups rows by connected components and keeps one of each: of a chain a ~ b ~ c one stays although a
+and c may differ by more than the threshold. `scope: kept` lets a row go only if it is a near duplicate of a row that
+stays.
 
-Cost, minhash: 30 microseconds a row of 1 kB. Memory on the driver 250 bytes a row; sets lie in the scratch folder, 4 bytes a shingle.
+Cost, minhash: 30 microseconds a row of 1 kB. Memory on the driver 250 bytes a row; sets lie in the scratch folder, 4
+bytes a shingle.
 """
 
 from __future__ import annotations
@@ -50,23 +54,34 @@ _LARGE_GROUP = 1000
 class NearDuplicates(Filter):
     """Of rows whose texts are almost the same, keep one; the others go with the code `near_duplicate`.
 
-    Each row that goes names the row that stays, and the highest similarity that was measured between it and another row of its group
-    (`scope: kept`: between it and the row that stays; `verify: false`: none). A row with no text, or none but white space, stays.
+    Each row that goes names the row that stays, and the highest similarity that was measured between it and another
+    row of its group (`scope: kept`: between it and the row that stays; `verify: false`: none). A row without words
+    stays.
     """
 
     source: ClassVar[str] = "Broder 1997; Lee et al. 2022 (minhash); OpenThoughts 2025 (ratio)"
     artefacts: dict[str, Any]
 
     wants: ClassVar[Mapping[str, str]] = {"by": "text"}
-    threshold: float | None = Param(None, gt=0, le=1, doc="Least similarity of near duplicates. Null: 0.8 (minhash), 0.95 (ratio).")
-    method: Literal["minhash", "ratio"] = Param("minhash", doc="Jaccard similarity of word n-grams, or agreement of characters.")
+    threshold: float | None = Param(
+        None, gt=0, le=1, doc="Least similarity of near duplicates. Null: 0.8 (minhash), 0.95 (ratio)."
+    )
+    method: Literal["minhash", "ratio"] = Param(
+        "minhash", doc="Jaccard similarity of word n-grams, or agreement of characters."
+    )
     by: Expr = Param("conversation", doc="The text that is compared.")
     n: int = Param(5, ge=1, doc="Words in a shingle (minhash).")
     permutations: int = Param(128, ge=1, le=4096, doc="Cells of a sketch (minhash).")
     bands: int = Param(16, ge=1, doc="Bands of a sketch; more find more candidates (minhash).")
-    verify: bool = Param(True, doc="Join only pairs whose similarity, computed exactly, reaches the threshold (minhash).")
-    scope: Literal["component", "kept"] = Param("component", doc="Chains count as one group, or: go only for a row that stays.")
-    keep: Literal["first", "longest", "best"] = Param("first", doc="Which row of a group stays; of equals the first.")  # type: ignore[assignment]
+    verify: bool = Param(
+        True, doc="Join only pairs whose similarity, computed exactly, reaches the threshold (minhash)."
+    )
+    scope: Literal["component", "kept"] = Param(
+        "component", doc="Chains count as one group, or: go only for a row that stays."
+    )
+    keep: Literal["first", "longest", "best"] = Param(  # type: ignore[assignment]
+        "first", doc="Which row of a group stays; of equals the first."
+    )
     score: Column | None = Param(None, doc="With `keep: best`: the column whose highest value stays.")
 
     def check(self) -> Iterable[str]:
@@ -76,7 +91,7 @@ class NearDuplicates(Filter):
         if given["permutations"] % given["bands"]:
             yield f"`permutations` ({given['permutations']}) must be a multiple of `bands` ({given['bands']})"
         if given["method"] == "ratio" and _threshold(given) < _LEAST_RATIO:
-            yield f"`method: ratio` needs a threshold of at least {_LEAST_RATIO}; for looser likeness use `method: minhash`"
+            yield f"`method: ratio` needs a threshold of at least {_LEAST_RATIO}; below, use `method: minhash`"
         if given["scope"] == "kept" and not given["verify"]:
             yield "`scope: kept` needs `verify: true`"
 
@@ -100,13 +115,23 @@ class NearDuplicates(Filter):
 
     def _by_sketch(self, data: Dataset) -> tuple[Links, Floats]:
         given, folder = self.params, self.context.scratch
-        settings = (given["n"], given["permutations"], given["bands"], str(folder) if given["verify"] else None, self.name)
+        settings = (
+            given["n"],
+            given["permutations"],
+            given["bands"],
+            str(folder) if given["verify"] else None,
+            self.name,
+        )
         made = data.map(sketched, self.by, *settings, columns=columns_read(self.by))
         facts = made.frame("row", "first", "members", "length")
         sizes = facts["members"].to_numpy().astype(np.int64)
         lengths = facts["length"].to_numpy().astype(np.float64)
         threshold = _threshold(given)
-        measure = SetStore(folder, np.unique(facts["first"].to_numpy()).astype(np.int64), sizes, threshold) if given["verify"] else None
+        measure = (
+            SetStore(folder, np.unique(facts["first"].to_numpy()).astype(np.int64), sizes, threshold)
+            if given["verify"]
+            else None
+        )
         links = Links(len(data), threshold, measure, joined=given["scope"] == "component")
         rank = preference(len(data), worth_of(data, given["keep"], given["score"], lengths))
         there = np.flatnonzero(sizes > 0)
@@ -151,7 +176,9 @@ class NearDuplicates(Filter):
             "sizes": pl.DataFrame({"group_size": at, "groups": counts[at]}),
         }
         if largest >= _LARGE_GROUP:
-            self.context.log.warning("the largest group of near duplicates has %d rows: look at it before you trust it", largest)
+            self.context.log.warning(
+                "the largest group of near duplicates has %d rows: look at it before you trust it", largest
+            )
         if links.oversized:
             self.context.log.info("%d buckets were too large to compare all of their pairs", links.oversized)
 
@@ -169,8 +196,10 @@ def _nearest(rows: int, a: Ints, b: Ints, value: Floats) -> Floats:
     return np.where(best >= 0, best, np.nan)
 
 
-def sketched(frame: pl.DataFrame, by: Any, n: int, size: int, bands: int, folder: str | None, step: str) -> pl.DataFrame:
-    """row, first (the shard's first row), members (shingles, each once), length (characters) and band0.. of each row of a shard.
+def sketched(
+    frame: pl.DataFrame, by: Any, n: int, size: int, bands: int, folder: str | None, step: str
+) -> pl.DataFrame:
+    """row, first (row of the shard), members (shingles, each once), length (characters), band0.. of a shard's rows.
 
     With `folder`, the sets of the shard are written there (`set_store`).
     """

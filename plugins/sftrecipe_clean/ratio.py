@@ -1,21 +1,23 @@
-"""The share of characters on which two texts agree, and filters that find all pairs above a threshold without trying every pair.
+"""The share of characters on which two texts agree, and filters that find all pairs above a threshold without trying
+every pair.
 
     ratio(a, b) = 2 * LCS(a, b) / (|a| + |b|)        LCS: length of the longest common subsequence, in code points
 
-This is the normalised indel similarity, rapidfuzz.fuzz.ratio / 100; two empty texts have 1. Common ends are cut off and the rest is computed
-with one big integer a text (Hyyro 2004, "Bit-parallel LCS-length computation revisited"): |b| steps on |a| bits.
+This is the normalised indel similarity, rapidfuzz.fuzz.ratio / 100; two empty texts have 1. Common ends are cut off
+and the rest is computed with one big integer a text (Hyyro 2004, "Bit-parallel LCS-length computation revisited"): |b|
+steps on |a| bits.
 
-With threshold t a pair of lengths m, n differs by at most d = floor((1 - t)(m + n)) insertions and deletions, D = (d + m - n) / 2 of them
-deletions from the text of length m. A deletion breaks at most q of its q-grams, an insertion q - 1, so of its m - q + 1 q-grams, repeats
-counted, at most K = qD + (q - 1)(d - D) are missing in the other text (Ukkonen 1992; `missing_allowed`). Three filters follow, none of
-which loses a pair:
+With threshold t a pair of lengths m, n differs by at most d = floor((1 - t)(m + n)) insertions and deletions, D = (d +
+m - n) / 2 of them deletions from the text of length m. A deletion breaks at most q of its q-grams, an insertion q - 1,
+so of its m - q + 1 q-grams, repeats counted, at most K = qD + (q - 1)(d - D) are missing in the other text (Ukkonen
+1992; `missing_allowed`). Three filters follow, none of which loses a pair:
 
     length   t / (2 - t) <= m / n <= (2 - t) / t
     prefix   sorted by any fixed order, the first K + 1 q-grams of each text share one (Chaudhuri, Ganti, Kaushik 2006)
-    count    at most K of one text's q-grams (bits of its bitmap) are missing in the other, and at most D of its letters (K for q = 1)
+    count    at most K of one text's q-grams (bits of its bitmap) are missing in the other, and at most D of its letters
 
-The order is by rarity, so prefixes hold grams that few texts have. A text with K or fewer q-grams goes into the prefix filter whole;
-pairs of two such texts (a handful of characters) are compared by length alone.
+The order is by rarity, so prefixes hold grams that few texts have. A text with K or fewer q-grams goes into the prefix
+filter whole; pairs of two such texts (a handful of characters) are compared by length alone.
 """
 
 from __future__ import annotations
@@ -46,6 +48,7 @@ __all__ = [
     "missing_allowed",
     "missing_letters",
     "most_missing",
+    "plain_grams",
     "prefix",
     "ratio",
     "tally",
@@ -100,7 +103,7 @@ def _lcs_bits(a: str, b: str) -> int:
 
 
 def missing_allowed(length: Ints, other: Ints, threshold: float, q: int) -> Ints:
-    """K: q-grams of a text of `length` that a text of length `other` may lack. Negative: the lengths rule the pair out."""
+    """K: q-grams of a text of `length` that one of length `other` may lack. Negative: the lengths rule the pair out."""
     edits = np.floor((1 - threshold) * (length + other) + _SLACK).astype(np.int64)
     edits -= (edits + length - other) % 2  # insertions and deletions change the length by their difference
     deletions = (edits + length - other) // 2
@@ -110,7 +113,7 @@ def missing_allowed(length: Ints, other: Ints, threshold: float, q: int) -> Ints
 
 
 def most_missing(length: Ints, threshold: float, q: int) -> Ints:
-    """K for the worst length of the other text: linear in that length without the rounding, so worst at an end of its range."""
+    """K for the worst length of the other text. Unrounded it is linear in that length, so worst at an end of the range."""
     worst = np.zeros(len(length))
     for other in (length * threshold / (2 - threshold), length * (2 - threshold) / threshold):
         worst = np.maximum(worst, (q - 0.5) * (1 - threshold) * (length + other) + (length - other) / 2)
@@ -126,15 +129,21 @@ def gram_length(threshold: float) -> int:
 def grams(texts: pl.Series, q: int) -> tuple[Hashes, Ints, Ints]:
     """(hashes, offsets, lengths): the q-grams of each text's code points and the text's length. A null is empty.
 
-    A gram that comes again in a text is a gram of its own there (second `the`, third `the`), so that sets count repeats.
+    A gram that comes again in a text is a gram of its own (second `the`, third `the`), so that sets count repeats.
     """
+    hashes, bounds, lengths = plain_grams(texts, q)
+    return _numbered(hashes, bounds), bounds, lengths
+
+
+def plain_grams(texts: pl.Series, q: int) -> tuple[Hashes, Ints, Ints]:
+    """As `grams`, but in text order, and a gram that comes again is the same gram."""
     points, offsets = _points(texts)
     hashes, bounds = ngrams(WordTable(_mix(points), offsets), q)
-    return _numbered(hashes, bounds), bounds, np.diff(offsets)
+    return hashes, bounds, np.diff(offsets)
 
 
 def letter_counts(texts: pl.Series) -> npt.NDArray[np.uint8]:
-    """uint8 [rows, 64]: how often the letters of each of 64 classes occur, at most 255 (merging and capping only let more pass)."""
+    """uint8 [rows, 64]: how often the letters of 64 classes occur, at most 255. Merging and capping only let more pass."""
     points, offsets = _points(texts)
     rows = np.repeat(np.arange(len(texts), dtype=np.int64), np.diff(offsets))
     cells = (rows << 6) + (_mix(points) >> np.uint64(58)).astype(np.int64)
@@ -156,7 +165,7 @@ def _points(texts: pl.Series) -> tuple[Hashes, Ints]:
 
 
 def _numbered(hashes: Hashes, offsets: Ints) -> Hashes:
-    """The hashes of each row in ascending order, the k-th of equal ones changed by k. Merging two grams by chance only lets more pass.
+    """The hashes of each row in ascending order, the k-th of equal ones changed by k. A collision only lets more pass.
 
     Rows are sorted 2,048 at a time, 11 bits of the key for the row and 53 for the hash: the same for every batch.
     """
@@ -178,7 +187,7 @@ def tally(members: Words) -> npt.NDArray[np.uint32]:
 
 
 def prefix(members: Words, sizes: Ints, take: Ints, frequency: npt.NDArray[np.uint32]) -> tuple[Words, Ints]:
-    """(members, rows): the first `take` members of each row's set, the rarest by `frequency` first, of equals the smaller."""
+    """(members, rows): the first `take` members of each row's set, rarest by `frequency` first, of equals the smaller."""
     rows = np.repeat(np.arange(len(sizes), dtype=np.int64), sizes)
     order = np.lexsort((members, frequency[members >> np.uint32(14)], rows))
     place = np.arange(len(members)) - np.repeat(np.cumsum(sizes) - sizes, sizes)

@@ -1,13 +1,13 @@
 """All pairs of rows whose texts agree on a share of their characters: the filters of `ratio` over a Dataset.
 
-Shards are turned into gram prefixes and bitmaps (`gram_prefixes`); rows that share a gram of their prefixes are candidates (`gram_buckets`);
-`TextRatio` measures candidates, taking their texts from the Dataset when they are needed. Memory: 200 bytes a row, 4 bytes a gram of a
-prefix (at 0.95 about half of a text's characters), and a cache of texts.
+Shards are turned into gram prefixes and bitmaps (`gram_prefixes`); rows that share a gram of their prefixes are
+candidates (`gram_buckets`); `TextRatio` measures candidates, taking their texts from the Dataset when they are needed.
+Memory: 200 bytes a row, 4 bytes a gram of a prefix (at 0.95 about half of a text's characters), and a cache of texts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,12 +70,14 @@ def tally_of_some(reading: TextReader, rows: int, threshold: float) -> Frequenci
     """How common grams are, from 4,096 rows spread evenly. It orders prefixes: cost depends on it, results do not."""
     some = np.unique(np.linspace(0, rows - 1, min(rows, _SAMPLE)).astype(np.int64))
     texts = reading(some)
-    hashes, offsets, _ = grams(pl.Series([texts[row] for row in some.tolist()], dtype=pl.String), gram_length(threshold))
+    hashes, offsets, _ = grams(
+        pl.Series([texts[row] for row in some.tolist()], dtype=pl.String), gram_length(threshold)
+    )
     return tally(distinct(hashes, offsets)[0])
 
 
 def gram_prefixes(frame: pl.DataFrame, by: Any, threshold: float, frequency: Frequencies, step: str) -> pl.DataFrame:
-    """row, length (characters), prefix (list of grams), bits (their bitmap) and letters (counts) of each row of a shard."""
+    """row, length (characters), prefix (list of grams), bits (bitmap of all grams), letters (counts) of a shard's rows."""
     q = gram_length(threshold)
     texts = text_column(frame, by, step)
     hashes, offsets, lengths = grams(texts, q)
@@ -92,7 +94,7 @@ def gram_prefixes(frame: pl.DataFrame, by: Any, threshold: float, frequency: Fre
 
 
 def gram_buckets(index: pl.DataFrame, threshold: float) -> Iterator[tuple[Ints, Ints]]:
-    """(members, bucket) of rows that share a gram of their prefixes, a few million entries at a time, shorter rows first.
+    """(members, bucket) of rows that share a gram of their prefixes, some million entries at a time, shorter rows first.
 
     The last bucket holds the rows with so few grams that no prefix is sure to meet.
     """
@@ -114,7 +116,7 @@ def gram_buckets(index: pl.DataFrame, threshold: float) -> Iterator[tuple[Ints, 
 class TextRatio:
     """Measures pairs of rows by `ratio`; NaN where lengths or grams rule the pair out."""
 
-    def __init__(self, index: pl.DataFrame, reading: TextReader, threshold: float) -> None:
+    def __init__(self, index: pl.DataFrame, reading: Callable[[Ints], dict[int, str]], threshold: float) -> None:
         self.lengths: Ints = index["length"].to_numpy()
         self._bits, self._letters = index["bits"].to_numpy(), index["letters"].to_numpy()
         self._reading, self._threshold, self._q = reading, threshold, gram_length(threshold)
@@ -127,12 +129,16 @@ class TextRatio:
         if len(likely):
             texts = self._reading(np.concatenate([a[likely], b[likely]]))
             likely = likely[self._grams_allow(a[likely], b[likely], texts)]
-            value[likely] = [ratio(texts[x], texts[y]) for x, y in zip(a[likely].tolist(), b[likely].tolist(), strict=True)]
+            value[likely] = [
+                ratio(texts[x], texts[y]) for x, y in zip(a[likely].tolist(), b[likely].tolist(), strict=True)
+            ]
         return value
 
     def _letters_allow(self, a: Ints, b: Ints) -> Ints:
         letters_a, letters_b = self._letters[a], self._letters[b]
-        return np.flatnonzero(self._allowed(a, b, 1, missing_letters(letters_a, letters_b), missing_letters(letters_b, letters_a)))
+        return np.flatnonzero(
+            self._allowed(a, b, 1, missing_letters(letters_a, letters_b), missing_letters(letters_b, letters_a))
+        )
 
     def _bitmaps_allow(self, a: Ints, b: Ints) -> Bools:
         bits_a, bits_b = self._bits[a], self._bits[b]

@@ -1,8 +1,9 @@
 """Sets of shingles on disk, by row number: what pairs are verified against without holding every set in memory.
 
-A shard's sets are two files named after its first row: `<row>.sets` (uint32, ascending, row after row) and `<row>.bits` (the 128-byte
-bitmaps of `shingles.bitmaps`). Files are written whole and renamed, so a shard that is done twice does no harm. The driver holds bitmaps
-and sizes (140 bytes a row); members are read for the pairs at hand only, at most a few MB at a time.
+A shard's sets are two files named after its first row: `<row>.sets` (uint32, ascending, row after row) and
+`<row>.bits` (the 128-byte bitmaps of `shingles.bitmaps`). Files are written whole and renamed, so a shard that is done
+twice does no harm. The driver holds bitmaps and sizes (140 bytes a row); members are read for the pairs at hand only,
+at most a few MB at a time.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ def write_sets(folder: Path, first_row: int, members: Words, bits: Bits) -> None
 def read_bitmaps(folder: Path, firsts: Ints) -> Bits:
     """uint64 [rows, 16]: the bitmaps of these shards (named by their first rows), one after the other."""
     paths = [folder / f"{first:012d}.bits" for first in firsts.tolist()]
-    whole = np.empty(sum(p.stat().st_size for p in paths) // 8, np.uint64)  # filled in place: joining files would hold them twice
+    whole = np.empty(
+        sum(p.stat().st_size for p in paths) // 8, np.uint64
+    )  # filled in place: joining files would hold them twice
     at = 0
     for path in paths:
         part = np.fromfile(path, "<u8")
@@ -48,9 +51,9 @@ def read_bitmaps(folder: Path, firsts: Ints) -> Bits:
 
 
 class SetStore:
-    """The sets of rows 0..N-1 in the files of `folder`. `firsts` names the shards in row order, `sizes` counts each row's members.
+    """The sets of rows 0..N-1 in the files of `folder`. `firsts` names the shards in row order, `sizes` counts members.
 
-    Calling it with pairs of rows measures them: Jaccard similarity, or NaN where the bitmaps already say that it is below `threshold`.
+    Calling it with pairs of rows measures them: Jaccard similarity, or NaN where bitmaps say it is below `threshold`.
     """
 
     def __init__(self, folder: Path, firsts: Ints, sizes: Ints, threshold: float) -> None:

@@ -1,17 +1,20 @@
 """Texts as sets of word n-grams ("shingles"), the form in which near duplicates are looked for.
 
-Words are those of `words.word_table` (lower-cased, split at white space), except that a character of a script written without spaces (Han,
-kana, Thai, Lao, Khmer, Myanmar) is a word of its own: a Chinese text becomes runs of n characters, a mixed text needs no decision which it
-is. A text with fewer than n words has one shingle, all of its words; a text without words has none.
+Words are those of `words.word_table` (lower-cased, split at white space), except that a character of a script written
+without spaces (Han, kana, Thai, Lao, Khmer, Myanmar) is a word of its own: a Chinese text becomes runs of n
+characters, a mixed text needs no decision which it is. A text with fewer than n words has one shingle, all of its
+words; a text without words has none.
 
-Jaccard similarity of two texts = shingles in both / shingles in either, each counted once (Broder 1997). Sets hold 32 bits of each hash:
-two different shingles of one pair of texts with s shingles fall together with chance s^2 / 2^33 (1e-5 for s = 300), which then moves the
-similarity by about 1 / s.
+Jaccard similarity of two texts = shingles in both / shingles in either, each counted once (Broder 1997). Sets hold 32
+bits of each hash: two different shingles of one pair of texts with s shingles fall together with chance s^2 / 2^33
+(1e-5 for s = 300), which then moves the similarity by about 1 / s.
 
-`bitmaps` sums a set up in 1,024 bits. A bit that A has and B has not stands for at least one shingle of A that B lacks, so
-`missing_bits` is a lower bound of |A - B|, and `jaccard_bound` an upper bound of the similarity that never rejects a true pair.
+`bitmaps` sums a set up in 1,024 bits. A bit that A has and B has not stands for at least one shingle of A that B
+lacks, so `missing_bits` is a lower bound of |A - B|, and `jaccard_bound` an upper bound of the similarity that never
+rejects a true pair.
 
-Cost, for texts of 1 kB: 8 microseconds for shingles, 4 for the set, 1 for the bitmap; exact similarity of a pair 12, its bound 0.4.
+Cost, for texts of 1 kB: 8 microseconds for shingles, 4 for the set, 1 for the bitmap; exact similarity of a pair 12,
+its bound 0.4.
 """
 
 from __future__ import annotations
@@ -59,7 +62,7 @@ _BASE = 0x9FB21C651E98DF25
 
 
 def pieces(texts: pl.Series) -> Iterator[tuple[int, int]]:
-    """(start, stop) of runs of at most 2,048 rows or 4 MiB (one row at least), so that work space stays in the cache."""
+    """(start, stop) of runs of at most 2,048 rows or 4 MiB (one row at least), so that work space stays small."""
     ends = np.cumsum(texts.str.len_bytes().fill_null(0).to_numpy(), dtype=np.int64)
     start = 0
     while start < len(texts):
@@ -82,7 +85,7 @@ def spaced(texts: pl.Series) -> pl.Series:
 
 
 def shingles(texts: pl.Series, n: int) -> tuple[Hashes, Ints]:
-    """(hashes, offsets): row i has the shingles hashes[offsets[i]:offsets[i + 1]], repeats included. A null has none."""
+    """(hashes, offsets): row i has the shingles hashes[offsets[i]:offsets[i + 1]], with repeats. A null has none."""
     table = word_table(spaced(texts))
     hashes, offsets = ngrams(table, n)
     counts = table.counts
@@ -105,7 +108,7 @@ def _whole(table: WordTable, rows: Ints, n: int) -> Hashes:
 
 
 def counted_ranges(starts: Ints, counts: Ints) -> tuple[Ints, Ints]:
-    """The numbers start, start + 1, ... of each range, one range after the other, and the place of each within its range."""
+    """The numbers start, start + 1, ... of each range, range after range, and the place of each within its range."""
     place = np.arange(int(counts.sum()), dtype=np.int64) - np.repeat(_starts(counts)[:-1], counts)
     return np.repeat(starts, counts) + place, place
 

@@ -1,11 +1,12 @@
 """Texts as plain tokens, for looking one text up in another: lower-cased runs of letters, marks and digits.
 
-All else (white space, punctuation, symbols, `_`) parts tokens, and a character of a script written without spaces is a token of its own.
-So `Natalia sold 48/2 = 24 clips.` and `NATALIA SOLD 48 2 24 CLIPS` have the same six tokens. The set of separators follows the
-Elasticsearch analyzer of Tulu 3 (space . , ? ! : ; ( ) " - newline backslash), widened to everything that is no letter, mark or number.
+All else (white space, punctuation, symbols, `_`) parts tokens, and a character of a script written without spaces is a
+token of its own. So `Natalia sold 48/2 = 24 clips.` and `NATALIA SOLD 48 2 24 CLIPS` have the same six tokens. The set
+of separators follows the Elasticsearch analyzer of Tulu 3 (space . , ? ! : ; ( ) " - newline backslash), widened to
+everything that is no letter, mark or number.
 
-`plain` replaces separators by blanks, on the bytes for ASCII (a few comparisons, 0.1 microseconds a kB) and with a regular expression for
-rows that hold other characters; `words.word_table` then lowers, splits and hashes.
+`plain` replaces separators by blanks, on the bytes for ASCII (a few comparisons, 0.1 microseconds a kB) and with a
+regular expression for rows that hold other characters; `words.word_table` then lowers, splits and hashes.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _SEPARATORS = r"[^\p{L}\p{M}\p{N}]+"
 
 
 def plain(texts: pl.Series) -> pl.Series:
-    """`texts` with a blank for every separator and around every character of an unspaced script. A null becomes empty."""
+    """`texts` with a blank for every separator and around characters of unspaced scripts. A null becomes empty."""
     import pyarrow as pa
 
     beyond = np.flatnonzero(~is_ascii(texts))

@@ -110,6 +110,10 @@ class Adaptive(Evolve):
         plain, own = super().flow(columns), {**LINEAGE, "pass_rate": "float"}
         return Flow((*plain.reads, *(c for c in own if c in columns)), own, plain.rewrites)
 
+    def sees(self, columns: Mapping[str, str]) -> Sequence[str]:
+        """The question alone."""
+        return ("query",)
+
     def check(self) -> Iterable[str]:
         """Operations that there are; a band; a verifier that can verify."""
         try:

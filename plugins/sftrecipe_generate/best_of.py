@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
-from sftrecipe import Answer, Flow, Into, Param, Reward, RowError
+from sftrecipe import Answer, Into, Param, Reward, RowError
 from sftrecipe.models.asking import with_answer
 from sftrecipe_generate.finals import agreement, final_answer
 
@@ -60,9 +60,9 @@ class BestOf(Answer):
     min_margin: float | None = Param(None, ge=0, doc="Smallest difference of best and worst score.")
     worst: Into | None = Param(None, doc="A text column for the candidate with the lowest score.")
 
-    def flow(self, columns: Mapping[str, str]) -> Flow:
-        """The conversation, and the worst text where it is asked for."""
-        return super().flow(columns)
+    def sees(self, columns: Mapping[str, str]) -> Sequence[str]:
+        """The question alone."""
+        return ("query",)
 
     def check(self) -> Iterable[str]:
         """A reward model where one is asked; scores where scores are compared."""

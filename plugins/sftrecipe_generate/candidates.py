@@ -4,7 +4,7 @@ kept answers (Yuan et al. 2023, RFT) or for looking at samples one by one. No mo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from sftrecipe import Child, Evolve, Evolved, Param
@@ -37,6 +37,10 @@ class Candidates(Evolve):
     parents: Literal["keep", "drop", "replace"] = Param(
         "drop", doc="`replace`: a parent gives way to its children, if any."
     )
+
+    def sees(self, columns: Mapping[str, str]) -> Sequence[str]:
+        """The question alone."""
+        return ("query",)
 
     def check(self) -> Iterable[str]:
         """A field that candidates have."""

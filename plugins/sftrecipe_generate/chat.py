@@ -72,10 +72,15 @@ class AnswerChat(Answer):
         """The text column, the candidates, or the conversation."""
         plain = super().flow(columns)
         if self.params["into"]:
-            return Flow(plain.reads, {str(self.params["into"]): "text"})
+            reads = [r for r in plain.reads if r != "messages" or self.params["prompt"] is None]
+            return Flow(reads, {str(self.params["into"]): "text"})
         if self.params["n"] > 1:
             return Flow(plain.reads, {"candidates": "candidates"})
         return Flow(plain.reads, {"messages": "messages"}, ("response",))
+
+    def sees(self, columns: Mapping[str, str]) -> Sequence[str]:
+        """The question alone: the answer that ends the conversation is not sent."""
+        return ("query",)
 
     def check(self) -> Iterable[str]:
         """Somebody who answers; a verifier that can verify; one place for what comes."""
@@ -92,8 +97,8 @@ class AnswerChat(Answer):
 
     def setup(self) -> None:
         """The verifier."""
-        made = self.until is not None and not isinstance(self.model, str)
-        self._verifier = Verifier(self.until, self.context.columns, self.at_least) if made and self.until else None
+        until, columns = self.until, self.context.columns
+        self._verifier = Verifier(until, columns, self.at_least) if until is not None else None
 
     async def answer_row(self, row: Mapping[str, Any]) -> Mapping[str, Any] | list[dict[str, Any]]:
         """The samples of one row."""
@@ -139,7 +144,8 @@ class AnswerChat(Answer):
             wanted = min(self.n - passed.count(True), self.max_attempts - len(replies))
             for reply in await teacher.chat(asked, n=wanted, first=len(replies), **settings):
                 replies.append(reply)
-                passed.append(reply.finish_reason != "length" and await self._verifier.passes(row, reply.text))
+                whole = reply.finish_reason != "length"
+                passed.append(whole and await self._verifier.passes(row, reply.text))
         if True not in passed and self.n == 1:
             raise RowError("never_passed", f"none of {len(replies)} answers passed")
         if len(replies) > self.n:

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from sftrecipe import Answer, Dataset, Flow, Given, Into, Param, Pending, RowError, StepError, Taken
+from sftrecipe import Answer, Dataset, Given, Into, Param, Pending, RowError, StepError, Taken
 from sftrecipe_generate.edits import Edit, base_of, batch_of, context_of, given_bytes, read_edits, status_of
 
 __all__ = ["Human"]
@@ -44,10 +44,6 @@ class Human(Answer):
     give: Given = Param(doc="The file for people: .jsonl, or .csv for spreadsheets.")
     take: Taken = Param(doc="The file that comes back, in the same form.")
     into: Into = Param("status", doc="The text column for accepted, edited, rejected.")
-
-    def flow(self, columns: Mapping[str, str]) -> Flow:
-        """The conversation and the status."""
-        return super().flow(columns)
 
     def check(self) -> Iterable[str]:
         """Two different files of a known form."""
@@ -121,8 +117,7 @@ class Human(Answer):
     def _waiting(self, given: Path, rows: int, take: Path) -> Pending:
         return Pending(
             f"{rows} answers are in {given} for people to edit (change `response`, set `status` to rejected, or delete "
-            "lines); "
-            f"save the result as {take} and run again"
+            f"lines); save the result as {take} and run again"
         )
 
 

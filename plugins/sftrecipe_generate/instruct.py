@@ -99,6 +99,10 @@ class Instruct(Evolve):
         plain = super().flow(columns)
         return Flow((*plain.reads, *(c for c in LINEAGE if c in columns)), dict(LINEAGE), plain.rewrites)
 
+    def sees(self, columns: Mapping[str, str]) -> Sequence[str]:
+        """The question alone."""
+        return ("query",)
+
     def check(self) -> Iterable[str]:
         """Operations that there are."""
         try:

@@ -183,6 +183,10 @@ class PassRate(Score):
         plain, name = super().flow(columns), str(self.params["into"])
         return Flow(plain.reads, {name: "float", f"{name}_low": "float", f"{name}_high": "float", f"{name}_n": "int"})
 
+    def sees(self, columns: Mapping[str, str]) -> Sequence[str]:
+        """The question alone."""
+        return ("query",)
+
     def check(self) -> Iterable[str]:
         """One way to pass; a band; enough samples."""
         if sum((self.verify is not None, self.gold is not None, self.agreement)) != 1:

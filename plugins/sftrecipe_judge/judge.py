@@ -132,8 +132,9 @@ class ScoreJudge(Score):
         """Candidates where there are any, else the column `into`."""
         plain = super().flow(columns)
         writes = scored_columns(columns, self.params["into"])
-        more = ("candidates",) if "candidates" in writes else ()
-        return Flow((*plain.reads, *more), writes, plain.rewrites)
+        if "candidates" not in writes:
+            return Flow(plain.reads, writes)
+        return Flow((*(r for r in plain.reads if r != "response"), "candidates"), writes)
 
     def check(self) -> Iterable[str]:
         """A scale of two rising numbers; votes that can differ."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sftrecipe import Flow, Into, Param, Reward, RowError, Score
@@ -30,8 +30,11 @@ class ScoreReward(Score):
         """Candidates where there are any, else the column `into`."""
         plain = super().flow(columns)
         writes = scored_columns(columns, self.params["into"])
-        more = ("candidates",) if "candidates" in writes else ()
-        return Flow((*plain.reads, *more), writes, plain.rewrites)
+        return Flow((*plain.reads, *(c for c in ("candidates",) if c in writes)), writes)
+
+    def sees(self, columns: Mapping[str, str]) -> Sequence[str]:
+        """The question alone, where candidates are looked at in place of the answer."""
+        return ("query",) if "candidates" in columns else ("query", "response")
 
     async def score_row(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
         """One request for each answer."""

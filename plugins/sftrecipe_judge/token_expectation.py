@@ -97,6 +97,10 @@ class TokenExpectation(Score):
     max_fallback: float = Param(0.05, ge=0, le=1, doc="Largest share of rows without probabilities.")
     into: Into = Param("score", doc="The number column that is written.")
 
+    def sees(self, columns: Mapping[str, str]) -> Sequence[str]:
+        """The questions alone, where the prompt does not show answers."""
+        return ("query", "response") if "response" in reads_of(self.params["prompt"]) else ("query",)
+
     def check(self) -> Iterable[str]:
         """Tokens that differ, a value for each."""
         if len(self.tokens) < 2 or len({t.strip(BLANKS) for t in self.tokens}) != len(self.tokens):

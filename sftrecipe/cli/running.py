@@ -88,7 +88,7 @@ def _artefact(console: Any, name: str, path: Any) -> None:
     value = load(path) if path.suffix in (".json", ".parquet") and path.stat().st_size < 20_000 else None
     if isinstance(value, (int, float, str, bool)):
         console.print(f"{name}: {quiet_text(str(value))}", markup=False)
-    elif hasattr(value, "iter_rows") and value.height <= 20 and value.width <= 10 and not any(t.is_nested() for t in value.dtypes):
+    elif value is not None and hasattr(value, "iter_rows") and value.height <= 20 and value.width <= 10 and not any(t.is_nested() for t in value.dtypes):
         console.print(_table(name, value))
     else:
         console.print(f"{name}: {path}", markup=False)

@@ -13,7 +13,9 @@ class Engine(Protocol):
 
     workers: int
 
-    def map(self, function: Callable[[Any], Any], jobs: Sequence[Any], *, heavy: bool = False) -> Iterator[tuple[int, Any]]:
+    def map(
+        self, function: Callable[[Any], Any], jobs: Sequence[Any], *, heavy: bool = False
+    ) -> Iterator[tuple[int, Any]]:
         """(number, result) of every job, as they end. `heavy`: Python-bound work, worth processes."""
         ...
 

@@ -26,7 +26,9 @@ class LocalEngine:
         self._force = pool
         self._pool: ProcessPoolExecutor | None = None
 
-    def map(self, function: Callable[[Any], Any], jobs: Sequence[Any], *, heavy: bool = False) -> Iterator[tuple[int, Any]]:
+    def map(
+        self, function: Callable[[Any], Any], jobs: Sequence[Any], *, heavy: bool = False
+    ) -> Iterator[tuple[int, Any]]:
         """(number, result), as jobs end; at most two jobs a worker are handed out ahead."""
         processes = heavy if self._force is None else self._force
         if not processes and (self.workers == 1 or len(jobs) == 1):
@@ -38,7 +40,9 @@ class LocalEngine:
         with ThreadPoolExecutor(self.workers) as threads:
             yield from self._drive(threads, function, jobs)
 
-    def _drive(self, executor: Executor, function: Callable[[Any], Any], jobs: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+    def _drive(
+        self, executor: Executor, function: Callable[[Any], Any], jobs: Sequence[Any]
+    ) -> Iterator[tuple[int, Any]]:
         todo = iter(enumerate(jobs))
         running: dict[Future[Any], int] = {}
         try:
@@ -52,7 +56,9 @@ class LocalEngine:
                     yield running.pop(future), future.result()
         except BrokenProcessPool as error:
             self._pool = None
-            raise StepError("a worker process died (killed, out of memory, or a crash in native code)", code="R601") from error
+            raise StepError(
+                "a worker process died (killed, out of memory, or a crash in native code)", code="R601"
+            ) from error
         finally:
             for future in running:
                 future.cancel()

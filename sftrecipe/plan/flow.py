@@ -218,6 +218,8 @@ class Flows:
                     out[name] = Column(column.type, column.texts, stale=node.id)
         if verb == "select":
             out["rank"] = Column.of("int")
+        if verb == "evolve":
+            out["parents"] = Column.of("list[text]")
         return out
 
     def _writable(self, name: str, node: Node) -> None:
@@ -239,7 +241,9 @@ class Flows:
         for name in reads:
             if name in ("query", "response") and name not in node.columns_in:
                 found.add(name)
-            elif name in ("messages", "conversation"):
+            elif name == "messages":
+                found |= set(node.operator.sees({n: str(c.type) for n, c in node.columns_in.items()}))
+            elif name == "conversation":
                 found |= ALL_TEXTS
             elif name in node.columns_in:
                 found |= node.columns_in[name].texts

@@ -253,8 +253,9 @@ class _Reader:
             return [], None
         if path.resolve() in self.stack or len(self.stack) >= MAX_DEPTH:
             chain = " -> ".join(p.name for p in [*self.stack, path])
-            self.problems.error("R135", f"recipes use each other without end: {chain}", place.span())
+            self.problems.error("R135", f"recipes use each other without end: {chain}", place.span(), help="put what both need into a third")
             return [], None
+        before = len(self.problems.errors)
         given = [(str(k), v, draft.place.at("with", k)) for k, v in draft.given.items()]
         try:
             inner = self.read(path, None, "", given)
@@ -271,8 +272,9 @@ class _Reader:
         self.borrowed |= {renamed[n]: m for n, m in inner.models.items() if n not in draft.models}
         steps = [self._inline(s, prefix, inputs, renamed) for s in inner.steps]
         rows = [s for s in steps if s.verb not in ("measure", "write") and not s.is_eval]
+        if not rows and len(self.problems.errors) == before:
+            self.problems.error("R136", f"{draft.use} has no step that hands rows on", place.span(), help="end it with the step whose rows are wanted")
         if not rows:
-            self.problems.error("R136", f"{draft.use} has no step that hands rows on", place.span())
             return steps, None
         return steps, Ref(rows[-1].id)
 

@@ -140,12 +140,14 @@ def _params(step: Step, value: Any) -> None:
 
 def _when(item: Mapping[str, Any], raw: Mapping[str, Any], place: Place, problems: Problems) -> str | None:
     when = item.get("when")
+    if "when" in raw and no_reference(raw["when"], place.at("when"), problems):
+        return None
     if when is None or isinstance(when, bool):
         return None if when is None else str(when).lower()
     if not isinstance(when, str):
         problems.error("R125", "`when:` is an expression over `params`", place.at("when").span(), help="`when: params.size > 100`")
         return None
-    return None if no_reference(raw["when"], place.at("when"), problems) else when
+    return when
 
 
 def no_reference(raw: Any, place: Place, problems: Problems) -> bool:

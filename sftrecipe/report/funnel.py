@@ -20,8 +20,8 @@ def funnel(counts: Sequence[Counts], cached: Mapping[str, bool]) -> Table:
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name, justify in (("step", "left"), ("in", "right"), ("out", "right"), ("what became of the others", "left")):
-        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for title, justify in (("step", "left"), ("in", "right"), ("out", "right"), ("what became of the others", "left")):
+        table.add_column(title, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for count in counts:
         name = Text(count.step)
         if cached.get(count.step):

@@ -21,7 +21,7 @@ def as_columns(live: Live, row: Mapping[str, Any], answer: Any) -> Mapping[str, 
     if not isinstance(answer, Mapping):
         raise live.fault(f"answered {type(answer).__name__}; a dict or a list of dicts is needed", str(row.get("id")))
     text = answer.get("text", answer.get("content"))
-    if "messages" not in live.spec.writes or text is None and "tool_calls" not in answer:
+    if "messages" not in live.spec.writes or (text is None and "tool_calls" not in answer):
         return answer
     turn = message("assistant", text, reasoning=answer.get("reasoning"), tool_calls=answer.get("tool_calls"))
     return {"messages": with_turn(row["messages"], turn), **answer.get("columns", {})}

@@ -5,9 +5,10 @@ This is the border to plugins. Whatever they raise or return wrongly is told wit
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sftrecipe.errors import Pending, RowError, SftRecipeError, StepError
 from sftrecipe.operators import Operator
@@ -21,11 +22,19 @@ if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
+    from sftrecipe.run.context import RunContext
+
 __all__ = ["Live", "Outcome", "columns_of_batch", "first_last", "run_filter", "to_series"]
 
 ROW = "__row"
 BATCH_FORMS = {"filter": "keep", "tag": "tag", "score": "score", "format": "format"}
-ROW_FORMS = {"filter": "keep_row", "tag": "tag_row", "score": "score_row", "answer": "answer_row", "evolve": "evolve_row"}
+ROW_FORMS = {
+    "filter": "keep_row",
+    "tag": "tag_row",
+    "score": "score_row",
+    "answer": "answer_row",
+    "evolve": "evolve_row",
+}
 
 
 @dataclass
@@ -39,10 +48,19 @@ class Live:
     inherited: Sequence[str] = ()
 
     @property
+    def context(self) -> RunContext:
+        """The operator's context, with the notes it left."""
+        return cast("RunContext", self.operator.context)
+
+    @property
     def batch_form(self) -> Callable[..., Any] | None:
         """keep, tag, score or format, if the operator writes it."""
         name = BATCH_FORMS.get(self.spec.verb)
-        return getattr(self.operator, name) if name and overrides(type(self.operator), name, VERBS[self.spec.verb]) else None
+        return (
+            getattr(self.operator, name)
+            if name and overrides(type(self.operator), name, VERBS[self.spec.verb])
+            else None
+        )
 
     @property
     def row_form(self) -> Callable[..., Any]:
@@ -80,7 +98,7 @@ class Outcome:
 
 def view_of(live: Live, rows: Rows) -> Rows:
     """The rows with the columns that the operator declared, and `id`."""
-    wanted = [c for c in dict.fromkeys(("id", *live.spec.reads))]
+    wanted = list(dict.fromkeys(("id", *live.spec.reads)))
     missing = [c for c in wanted if c in DERIVED and c not in rows.frame.columns]
     if missing:
         rows.frame = derive(rows.frame, missing)
@@ -193,7 +211,7 @@ def _unformatted(live: Live, view: Rows, out: Outcome) -> None:
     if not at:
         return
     why: dict[str, tuple[str, str]] = {}
-    notes = live.operator.context.notes
+    notes = live.context.notes
     ids = view["id"]
     failed = {ids[i] for i in at}
     for id, code, facts in notes:
@@ -208,6 +226,10 @@ def _columns_of_rows(live: Live, view: Rows, out: Outcome, results: Sequence[Any
 
     names = list(live.spec.writes)
     lists: dict[str, list[Any]] = {name: [None] * len(view) for name in names}
+    if results is None and len(view) and inspect.iscoroutinefunction(live.row_form):
+        from sftrecipe.models.pull import run_rows
+
+        results = live.call(run_rows, list(view), live.row_form)
     for at, row in enumerate(view):
         try:
             answer = live.call(live.row_form, row, row=row["id"]) if results is None else results[at]
@@ -263,7 +285,7 @@ def to_series(live: Live, value: Any, view: Rows, what: str) -> pl.Series:
         value = value.extend_constant(value[0], len(view) - 1)
     if len(value) != len(view):
         raise live.fault(f"gave {len(value)} values of `{what}` for {len(view)} rows")
-    return value
+    return cast("pl.Series", value)
 
 
 def _typed(live: Live, series: pl.Series, word: str) -> pl.Series:
@@ -294,7 +316,11 @@ def _only_declared(live: Live, made: Mapping[str, Any], rows: Rows) -> None:
     extra = [n for n in made if n not in live.spec.writes]
     missing = [n for n in live.spec.writes if n not in made and n not in rows.frame.columns]
     if extra or missing:
-        text = f"wrote column `{extra[0]}`, which it did not declare" if extra else f"did not write column `{missing[0]}`, which it declares"
+        text = (
+            f"wrote column `{extra[0]}`, which it did not declare"
+            if extra
+            else f"did not write column `{missing[0]}`, which it declares"
+        )
         raise live.fault(text)
 
 
@@ -313,9 +339,9 @@ def _same_in_halves(live: Live, view: Rows, whole: Any) -> None:
         return
     cuts = [(0, size // 2), (size // 2, size - size // 2)]
     parts = [Rows(view.frame.slice(at, n)) for at, n in cuts]
-    notes = list(live.operator.context.notes)
+    notes = list(live.context.notes)
     halves = [live.call(live.batch_form, p) for p in parts]
-    live.operator.context.notes[:] = notes  # told once, by the whole batch
+    live.context.notes[:] = notes  # told once, by the whole batch
     for name in whole if isinstance(whole, Mapping) else [None]:
         one = _pick(live, whole, name, view).slice(0, size)
         two = pl.concat([_pick(live, h, name, p) for h, p in zip(halves, parts, strict=True)])

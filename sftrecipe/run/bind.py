@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sftrecipe import params as declared
 from sftrecipe.errors import StepError
@@ -56,7 +56,9 @@ class StepSpec:
     halves: bool = False
 
 
-def spec_of(node: Node, seed: int, scratch: Path, paths: Mapping[str, str], state: str = "", recipe: str = "") -> StepSpec:
+def spec_of(
+    node: Node, seed: int, scratch: Path, paths: Mapping[str, str], state: str = "", recipe: str = ""
+) -> StepSpec:
     """The spec of a node. `paths`: files and artefacts by parameter."""
     words = {n: str(c.type) for n, c in node.columns_in.items() if n}
     kinds = {s.kind for s in declared.specs(type(node.operator)).values()}
@@ -79,7 +81,10 @@ def spec_of(node: Node, seed: int, scratch: Path, paths: Mapping[str, str], stat
         located=node.located,
         paths=dict(paths),
         models={p: m.name for p, m in node.models.items()},
-        nested={p: spec_of(n, seed, scratch, {k: str(v) for k, v in {**n.files, **n.taken}.items()}, recipe=recipe) for p, n in node.nested.items()},
+        nested={
+            p: spec_of(n, seed, scratch, {k: str(v) for k, v in {**n.files, **n.taken}.items()}, recipe=recipe)
+            for p, n in node.nested.items()
+        },
         state=state,
         formatted=node.formatted if node.verb == "write" else (),
         recipe=recipe,
@@ -98,13 +103,19 @@ def bind(spec: StepSpec, models: Mapping[str, Any] | None, ports: Mapping[str, A
 
     `models`: live models by name, None where none is needed yet (their parameters keep the names); `ports`: Datasets by name.
     """
-    operator = pickle.loads(pickle.dumps(spec.operator))  # always through pickle, so that what fails in a pool fails everywhere
+    operator = pickle.loads(
+        pickle.dumps(spec.operator)
+    )  # always through pickle, so that what fails in a pool fails everywhere
     alive = {**(DERIVED if "messages" in spec.columns else {}), **spec.columns}
     for param in declared.specs(type(operator)).values():
         value = operator.params.get(param.name)
         if param.kind == "expr" and value is not None:
             want = operator.wants.get(param.name)
-            setattr(operator, param.name, _each(value, lambda v, w=want: compile(str(v), alive, spec.constants, functions(), want=w)))
+            setattr(
+                operator,
+                param.name,
+                _each(value, lambda v, w=want: compile(str(v), alive, spec.constants, functions(), want=w)),
+            )
         elif param.kind == "template" and value is not None:
             setattr(operator, param.name, _each(value, lambda v: TemplateText(v, spec.constants)))
         elif param.kind == "secret" and value is not None:
@@ -119,12 +130,14 @@ def bind(spec: StepSpec, models: Mapping[str, Any] | None, ports: Mapping[str, A
             setattr(operator, param.name, (ports or {}).get(param.name))
     for name, value in spec.located.items():
         setattr(operator, name, value)
-    operator.context = context = RunContext(spec.id, spec.seed, spec.scratch, spec.formatted, spec.recipe, columns=alive)
-    for param in spec.nested:
-        getattr(operator, param).context.notes = context.notes  # an operator given as value tells its story in this step's
+    operator.context = context = RunContext(
+        spec.id, spec.seed, spec.scratch, spec.formatted, spec.recipe, columns=alive
+    )
+    for name in spec.nested:  # an operator given as value tells its story in this step's
+        getattr(operator, name).context.notes = context.notes
     operator.state = load_state(spec.state)
     operator.setup()
-    return operator
+    return cast(Operator, operator)
 
 
 def secret(text: str) -> str:
@@ -132,7 +145,11 @@ def secret(text: str) -> str:
     names = env_names(text)
     value = os.environ.get(names[0]) if names else None
     if not value:
-        raise StepError(f"the environment variable {names[0] if names else text} is not set", code="R630", help="export it and run again")
+        raise StepError(
+            f"the environment variable {names[0] if names else text} is not set",
+            code="R630",
+            help="export it and run again",
+        )
     return value
 
 

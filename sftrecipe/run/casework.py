@@ -102,7 +102,12 @@ def _unknown_step(plan: Plan, case: TestCase) -> Problems:
     from sftrecipe.errors import did_you_mean
 
     problems = Problems()
-    problems.error("R137", f"no step is called `{case.step}`", case.place.at("step").span(), help=did_you_mean(case.step, plan.nodes))
+    problems.error(
+        "R137",
+        f"no step is called `{case.step}`",
+        case.place.at("step").span(),
+        help=did_you_mean(case.step, plan.nodes),
+    )
     return problems
 
 
@@ -131,7 +136,11 @@ def _record(row: Mapping[str, Any], at: int, words: Mapping[str, str]) -> dict[s
 
     found = {n: row.get(n) for n in words}
     if row.get("messages") is None:
-        turns = [message(role, row[key]) for key, role in (("query", "user"), ("response", "assistant")) if row.get(key) is not None]
+        turns = [
+            message(role, row[key])
+            for key, role in (("query", "user"), ("response", "assistant"))
+            if row.get(key) is not None
+        ]
         found["messages"] = turns
     else:
         found["messages"] = [message(**m) for m in row["messages"]]
@@ -169,7 +178,13 @@ def _compare(expect: Any, frame: pl.DataFrame, counts: Any) -> str:
     for name, value in expect.items():
         if name == "error":
             return f"expected the error `{value}`, but the step succeeded"
-        have = frame.height if name == "rows" else counts.codes if name == "dropped" and isinstance(value, Mapping) else counts.names().get(name)
+        have = (
+            frame.height
+            if name == "rows"
+            else counts.codes
+            if name == "dropped" and isinstance(value, Mapping)
+            else counts.names().get(name)
+        )
         if not _same(value, have):
             return f"expected {name} = {value!r}, got {have!r}"
     return ""

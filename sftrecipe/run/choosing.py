@@ -71,7 +71,9 @@ def _outside_too(choice: Choice, kept: np.ndarray, inside: np.ndarray, rows: np.
 
     dropped = [Dropped(inside[np.asarray(d.rows)], d.code, outer(d.other), d.value) for d in choice.dropped]
     others = np.setdiff1d(rows, inside)
-    columns = {n: np.concatenate([np.asarray(v, dtype=object), np.full(len(others), None)]) for n, v in choice.columns.items()}
+    columns = {
+        n: np.concatenate([np.asarray(v, dtype=object), np.full(len(others), None)]) for n, v in choice.columns.items()
+    }
     kept = np.concatenate([inside[kept], others])
     return Choice(kept, dropped, columns), kept
 
@@ -125,7 +127,14 @@ def _reasons(node: Node, choice: Choice, gone: np.ndarray, rows: int) -> _Reason
 
 
 def _parts(
-    node: Node, folder: Path, source: Table, choice: Choice, kept: np.ndarray, ranks: np.ndarray, reasons: _Reasons, operator: Any
+    node: Node,
+    folder: Path,
+    source: Table,
+    choice: Choice,
+    kept: np.ndarray,
+    ranks: np.ndarray,
+    reasons: _Reasons,
+    operator: Any,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     import numpy as np
 
@@ -145,7 +154,9 @@ def _parts(
             gone = np.flatnonzero(~stays)
             others = [ids[int(o)] if o >= 0 else None for o in reasons.other[lo + gone].tolist()]
             codes = [reasons.codes[c] for c in reasons.code[lo + gone].tolist()]
-            events.dropped(0, gone, ids[lo + gone], codes, reasons.value[lo + gone], kinds=["dropped"] * len(gone), others=others)
+            events.dropped(
+                0, gone, ids[lo + gone], codes, reasons.value[lo + gone], kinds=["dropped"] * len(gone), others=others
+            )
         if number == 0:
             events.noted(operator.context, 0)
         index = None if stays.all() else _array(folder / f"{name}.index.npy", np.flatnonzero(stays).astype(np.uint32))
@@ -156,7 +167,9 @@ def _parts(
     return entries, vars(merge_counts(node.id, tallies))
 
 
-def _after(node: Node, path: Path, ranks: np.ndarray, extra: Mapping[str, Any], rows: np.ndarray) -> list[tuple[str, str, list[str]]]:
+def _after(
+    node: Node, path: Path, ranks: np.ndarray, extra: Mapping[str, Any], rows: np.ndarray
+) -> list[tuple[str, str, list[str]]]:
     """The columns that a choice writes: `rank` for selects, and what the operator adds."""
     import polars as pl
 

@@ -73,7 +73,8 @@ class StoredDataset:
         if not frames:
             return self._table.keep(rows).frame(columns)
         back = np.argsort(np.concatenate(places), kind="stable")
-        return pl.concat(frames, how="vertical_relaxed")[back]
+        whole: pl.DataFrame = pl.concat(frames, how="vertical_relaxed")
+        return whole[back]
 
     def matrix(self, column: str) -> np.ndarray:
         """A vector column as a read-only memory map [N, d] of 32-bit floats, in the step's scratch folder."""
@@ -89,7 +90,9 @@ class StoredDataset:
                 try:
                     block = as_matrix(frame[column])
                 except ValueError as error:
-                    raise StepError(f"column `{column}`: {error}; rows are counted from {at} here", code="R641") from error
+                    raise StepError(
+                        f"column `{column}`: {error}; rows are counted from {at} here", code="R641"
+                    ) from error
                 if not len(block):
                     continue
                 if width not in (-1, block.shape[1]):

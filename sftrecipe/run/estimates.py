@@ -35,7 +35,9 @@ def estimates(run: Run) -> Iterator[str]:
             yield f"{node.id}: unknown (nothing that it reads is in the store; run with --to the step above first)"
             continue
         costs = list(node.operator.cost(_sample(node, table)))
-        limits = {name: run.plan.providers[m.name].limits() for name, m in node.models.items() if m.name in run.plan.providers}
+        limits = {
+            name: run.plan.providers[m.name].limits() for name, m in node.models.items() if m.name in run.plan.providers
+        }
         made = estimate_costs(costs, len(table), limits=limits)
         found += made
         rows = f"{len(table):,} rows" if exact else f"at most {len(table):,} rows"

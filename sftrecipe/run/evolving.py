@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -47,11 +46,13 @@ def evolve_rows(run: Run, node: Node, folder: Path, source: Table) -> dict[str, 
     run.progress.begin(node.id, len(source.parts), 0)
     seen: Counter[str] = Counter()
     for number, part in enumerate(source.parts):
-        frame = part.read([c for c in source.columns]).with_row_index(ROW)
+        frame = part.read(list(source.columns)).with_row_index(ROW)
         rows, tally, events = _part(live, frame, columns)
         rows = _unique(rows, seen)
         layer = write_frame(folder / f"part-{number:05d}.rows.parquet", rows, "lz4")
-        ledger = write_frame(folder / f"part-{number:05d}.ledger.parquet", events.frame(), "lz4") if len(events) else None
+        ledger = (
+            write_frame(folder / f"part-{number:05d}.ledger.parquet", events.frame(), "lz4") if len(events) else None
+        )
         entry = part_entry(rows.height, layers=[(*layer, list(columns))], ledger=ledger)
         entries.append(entry)
         tallies.append(tally)
@@ -62,7 +63,11 @@ def evolve_rows(run: Run, node: Node, folder: Path, source: Table) -> dict[str, 
 
 def _inherited(node: Node) -> list[str]:
     """The columns that a child may have from its parent: those that neither the step writes nor its rewriting makes stale."""
-    return [c for c, column in node.columns_out.items() if c not in (*node.flow.writes, "id", "messages") and not column.stale]
+    return [
+        c
+        for c, column in node.columns_out.items()
+        if c not in (*node.flow.writes, "id", "messages") and not column.stale
+    ]
 
 
 def _part(live: Live, frame: pl.DataFrame, columns: Mapping[str, str]) -> tuple[pl.DataFrame, dict[str, Any], Events]:
@@ -91,7 +96,7 @@ def _part(live: Live, frame: pl.DataFrame, columns: Mapping[str, str]) -> tuple[
     tally = events.counts(frame.height)[0]
     made_rows = _interleaved(frame, stay, children, columns, live.inherited)
     tally |= {"born": born, "rows_out": made_rows.height}
-    events.noted(live.operator.context, 0)
+    events.noted(live.context, 0)
     tally["notes"] = events.counts(frame.height)[0]["notes"]
     return made_rows, tally, events
 
@@ -100,7 +105,7 @@ def _results(live: Live, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
     if inspect.iscoroutinefunction(live.row_form):
         from sftrecipe.models.pull import run_rows
 
-        return live.call(run_rows, list(rows), live.row_form) if rows else []  # type: ignore[no-any-return]
+        return live.call(run_rows, list(rows), live.row_form) if rows else []
     found: list[Any] = []
     for row in rows:
         try:
@@ -204,19 +209,31 @@ def evolve_all(run: Run, node: Node, folder: Path, source: Table, ports: Mapping
     children = guarded(node, _evolve, operator, run.dataset(source, spec.scratch))
     columns = types_of(node)
     kept = operator.params.get("parents") != "drop"
-    parents = source.frame([c for c in source.columns])
+    parents = source.frame(list(source.columns))
     born = [c for c in children if not c.eliminated]
     for child in children:
         if child.eliminated:
             operator.context.note((child.parents or ("",))[0], f"eliminated_{child.eliminated}", **child.columns)
     frame = parents.with_row_index(ROW) if parents.height else pl.DataFrame({ROW: pl.Series([], dtype=pl.UInt32)})
-    rows = _interleaved(_with_base(frame, columns), [kept] * parents.height, [(max(0, parents.height - 1), "", c) for c in born], columns)
+    rows = _interleaved(
+        _with_base(frame, columns),
+        [kept] * parents.height,
+        [(max(0, parents.height - 1), "", c) for c in born],
+        columns,
+    )
     rows = _unique(rows, Counter())
     events = Events([node.id])
     if not kept and parents.height:
         import numpy as np
 
-        events.dropped(0, np.arange(parents.height), parents["id"], ["replaced"] * parents.height, None, kinds=["dropped"] * parents.height)
+        events.dropped(
+            0,
+            np.arange(parents.height),
+            parents["id"],
+            ["replaced"] * parents.height,
+            None,
+            kinds=["dropped"] * parents.height,
+        )
     tally = events.counts(parents.height)[0] | {"born": len(born), "rows_out": rows.height}
     events.noted(operator.context, 0)
     tally["notes"] = events.counts(parents.height)[0]["notes"]
@@ -224,7 +241,12 @@ def evolve_all(run: Run, node: Node, folder: Path, source: Table, ports: Mapping
     ledger = write_frame(folder / "part-00000.ledger.parquet", events.frame(), "lz4") if len(events) else None
     entry = part_entry(rows.height, layers=[(*layer, list(columns))], ledger=ledger)
     run.progress.advance(node.id, rows.height)
-    return manifest_of([entry], columns, [vars(merge_counts(node.id, [tally]))], run.save_artefacts(folder, getattr(operator, "artefacts", {})))
+    return manifest_of(
+        [entry],
+        columns,
+        [vars(merge_counts(node.id, [tally]))],
+        run.save_artefacts(folder, getattr(operator, "artefacts", {})),
+    )
 
 
 def _evolve(operator: Any, data: Any) -> Sequence[Child]:

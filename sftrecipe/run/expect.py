@@ -25,7 +25,9 @@ def check_expectations(node: Node, counts: Counts, result: Result) -> None:
         except ExpressionError as error:
             raise StepError(f"`expect: {text}`: {error}", step=node.id, code="R651", help=error.help) from error
         if not met:
-            figures = ", ".join(f"{k} = {v}" for k, v in names.items() if k.split(".")[0] in text and not isinstance(v, dict))
+            figures = ", ".join(
+                f"{k} = {v}" for k, v in names.items() if k.split(".")[0] in text and not isinstance(v, dict)
+            )
             raise StepError(f"`{node.id}` was expected to have {text}; {figures}", step=node.id, code="R651")
 
 

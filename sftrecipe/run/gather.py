@@ -48,7 +48,9 @@ def _rows_within(tables: Sequence[Table], budget: int) -> int:
     return max(1, int(budget / max(1.0, size / rows)))
 
 
-def _take(tables: Sequence[Table], table_of: np.ndarray, row_of: np.ndarray, columns: Mapping[str, str]) -> pl.DataFrame:
+def _take(
+    tables: Sequence[Table], table_of: np.ndarray, row_of: np.ndarray, columns: Mapping[str, str]
+) -> pl.DataFrame:
     import numpy as np
     import polars as pl
 
@@ -69,4 +71,5 @@ def _take(tables: Sequence[Table], table_of: np.ndarray, row_of: np.ndarray, col
     if not frames:
         return pl.DataFrame(schema={c: parse_type(w).dtype() for c, w in columns.items()})
     back = np.argsort(np.concatenate(places), kind="stable")
-    return pl.concat(frames, how="vertical_relaxed")[back]
+    whole: pl.DataFrame = pl.concat(frames, how="vertical_relaxed")
+    return whole[back]

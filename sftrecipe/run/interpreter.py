@@ -134,7 +134,10 @@ class Run:
             parts.append(one)
         # names count where there are several inputs: a mix speaks of them. Alone, an input is its rows.
         several = len(inputs) > 1
-        digests = {f"{n}:{r}" if several else "rows": t.digest() for n, (r, t) in enumerate(zip(stage.first.inputs, inputs, strict=True))}
+        digests = {
+            f"{n}:{r}" if several else "rows": t.digest()
+            for n, (r, t) in enumerate(zip(stage.first.inputs, inputs, strict=True))
+        }
         digests |= {name.rsplit(".", 1)[1]: t.digest() for name, t in ports.items()} | load_parts
         self.parts[stage.first.id]["inputs"] = digests
         key = key_of(stage, [{k: v for k, v in p.items() if k != "inputs"} for p in parts], digests)
@@ -143,7 +146,9 @@ class Run:
             if self.replay:
                 raise Missing(stage.id)
             self.store.open()
-            with self.store.lock(key, lambda who: self.progress.say(f"waiting for process {who}, which computes {stage.id}")):
+            with self.store.lock(
+                key, lambda who: self.progress.say(f"waiting for process {who}, which computes {stage.id}")
+            ):
                 result = self._found(stage, key, inputs) or self._compute(stage, key, inputs, ports, loader, pieces)
         self._done(stage, result, ports)
 
@@ -180,7 +185,9 @@ class Run:
             return table
         return inputs[0] if inputs else Table()
 
-    def _compute(self, stage: Stage, key: str, inputs: list[Table], ports: Mapping[str, Table], loader: Any, pieces: Any) -> Result:
+    def _compute(
+        self, stage: Stage, key: str, inputs: list[Table], ports: Mapping[str, Table], loader: Any, pieces: Any
+    ) -> Result:
         from sftrecipe.run.kinds import compute
 
         folder = self.store.folder(key)
@@ -320,5 +327,3 @@ def execute(make: Any, *, on_damage: Any = None) -> Outcome:
         outcome.evicted = evicted
         return outcome
     raise StepError("the store is damaged again and again", code="R662", help="look at the disk")
-
-

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sftrecipe.errors import Pending, RowError, SftRecipeError, StepError
 from sftrecipe.plan import Node, Stage
 from sftrecipe.run.bind import StepSpec, bind
+from sftrecipe.run.context import RunContext
 from sftrecipe.run.result import files_of
 from sftrecipe.table import Table
 
@@ -49,10 +50,15 @@ def compute(run: Run, stage: Stage, folder: Path, inputs: list[Table], ports: Ma
 def bound(run: Run, node: Node, folder: Path, ports: Mapping[str, Table], state: str = "") -> tuple[StepSpec, Any]:
     """The spec of a node and its live operator, with ports and models, and what `fit` left in `state`."""
     spec = run.spec(node, folder / "scratch" / node.id.replace("/", "_"), state)
-    datasets = {name.split(".", 1)[1]: run.dataset(t, spec.scratch / name) for name, t in ports.items() if name.startswith(node.id + ".")}
+    datasets = {
+        name.split(".", 1)[1]: run.dataset(t, spec.scratch / name)
+        for name, t in ports.items()
+        if name.startswith(node.id + ".")
+    }
     operator = bind(spec, run.live_models([node]), datasets)
-    operator.context.plan = run.plan
-    operator.context.on_progress = lambda done, of: run.progress.within(node.id, done, of)
+    context = cast(RunContext, operator.context)
+    context.plan = run.plan
+    context.on_progress = lambda done, of: run.progress.within(node.id, done, of)
     return spec, operator
 
 
@@ -89,13 +95,18 @@ def fitted(run: Run, node: Node, folder: Path, source: Table, ports: Mapping[str
     view = source if inside is None else source.keep(inside)
     state = guarded(node, operator.fit, run.dataset(view, spec.scratch, operator.heavy))
     if not isinstance(state, Mapping):
-        raise StepError(f"`{node.entry.full}` ({node.entry.origin}): fit must give a mapping", step=node.id, code="P010")
+        raise StepError(
+            f"`{node.entry.full}` ({node.entry.origin}): fit must give a mapping", step=node.id, code="P010"
+        )
     files = run.save_artefacts(folder, {**state, **getattr(operator, "artefacts", {})})
     return (str(folder) if files else ""), files
 
 
 def manifest_of(
-    parts: Sequence[Mapping[str, Any]] | None, columns: Mapping[str, str], counts: Sequence[Mapping[str, Any]], artefacts: Mapping[str, str]
+    parts: Sequence[Mapping[str, Any]] | None,
+    columns: Mapping[str, str],
+    counts: Sequence[Mapping[str, Any]],
+    artefacts: Mapping[str, str],
 ) -> dict[str, Any]:
     """A manifest from its pieces."""
     names = {name.split(".artefact.")[0]: name for name in artefacts}

@@ -46,7 +46,9 @@ def bind_load(spec: StepSpec, models: Mapping[str, Any] | None) -> Load:
     return operator
 
 
-def compute_load(run: Run, spec: StepSpec, pieces: Sequence[Mapping[str, Any]], folder: Path, operator: Load) -> dict[str, Any]:
+def compute_load(
+    run: Run, spec: StepSpec, pieces: Sequence[Mapping[str, Any]], folder: Path, operator: Load
+) -> dict[str, Any]:
     """Reads every piece, gives the ids, checks the share of bad rows. Returns the manifest."""
     jobs = [PieceJob(folder, n, spec, dict(p), run.options.shard_bytes) for n, p in enumerate(pieces)]
     todo = [j for j in jobs if not (folder / f"piece-{j.number:05d}.json").exists()]
@@ -54,7 +56,11 @@ def compute_load(run: Run, spec: StepSpec, pieces: Sequence[Mapping[str, Any]], 
     run.progress.begin(spec.id, len(jobs), len(jobs) - len(todo))
     models = run.live_models([run.plan.nodes[spec.id]])
     # models live in this process, on one event loop at a time: pieces one after another
-    read = enumerate(read_piece(j, models) for j in todo) if spec.models else run.engine.map(read_piece, todo, heavy=size > run.options.pool_bytes)
+    read = (
+        enumerate(read_piece(j, models) for j in todo)
+        if spec.models
+        else run.engine.map(read_piece, todo, heavy=size > run.options.pool_bytes)
+    )
     for _, rows in read:
         run.progress.advance(spec.id, rows)
     written = [_piece_result(folder, j.number) for j in jobs]
@@ -63,13 +69,22 @@ def compute_load(run: Run, spec: StepSpec, pieces: Sequence[Mapping[str, Any]], 
     _share_of_bad(spec, operator, bad, sum(s.rows for s in shards))
     repeats = _give_ids(folder, shards, spec)
     columns = {**FIXED, **spec.writes}
-    parts = [
-        part_entry(s.rows, layers=[(*s.files["rows"], s.columns), (*s.files["ids"], ["id"])]) for s in shards
-    ]
-    counts = Counts(spec.id, rows_in=sum(s.rows for s in shards) + len(bad), rows_out=sum(s.rows for s in shards), quarantined=len(bad))
+    parts = [part_entry(s.rows, layers=[(*s.files["rows"], s.columns), (*s.files["ids"], ["id"])]) for s in shards]
+    counts = Counts(
+        spec.id,
+        rows_in=sum(s.rows for s in shards) + len(bad),
+        rows_out=sum(s.rows for s in shards),
+        quarantined=len(bad),
+    )
     counts.codes = _by_reason(bad)
     counts.assert_balance()
-    manifest: dict[str, Any] = {"parts": parts, "columns": columns, "counts": [vars(counts)], "files": files_of(parts), "repeats": repeats}
+    manifest: dict[str, Any] = {
+        "parts": parts,
+        "columns": columns,
+        "counts": [vars(counts)],
+        "files": files_of(parts),
+        "repeats": repeats,
+    }
     if bad:
         manifest["quarantine"] = _save_bad(folder, bad)
         manifest["files"][manifest["quarantine"][0]] = manifest["quarantine"][1]
@@ -99,7 +114,9 @@ def read_piece(job: PieceJob, models: Mapping[str, Any] | None = None) -> int:
     for item in _guarded(job, operator):
         if isinstance(item, BadRow):
             if item.reason:
-                bad.append([item.file or str(job.piece.get("file", "")), item.line, item.offset, item.reason, item.raw[:200]])
+                bad.append(
+                    [item.file or str(job.piece.get("file", "")), item.line, item.offset, item.reason, item.raw[:200]]
+                )
             else:
                 lines = item.line
             continue
@@ -142,11 +159,15 @@ def _normal(frame: pl.DataFrame, columns: Mapping[str, str], spec: StepSpec) -> 
 
     missing = [n for n in columns if n not in frame.columns]
     frame = frame.with_columns([pl.lit(None, dtype=parse_type(columns[n]).dtype()).alias(n) for n in missing])
-    wrong = {n: parse_type(w).dtype() for n, w in columns.items() if frame.schema[n] != parse_type(w).dtype() and w != "any"}
+    wrong = {
+        n: parse_type(w).dtype() for n, w in columns.items() if frame.schema[n] != parse_type(w).dtype() and w != "any"
+    }
     try:
         frame = frame.cast(wrong, strict=True) if wrong else frame  # type: ignore[arg-type]
     except pl.exceptions.PolarsError as error:
-        raise StepError(f"`{spec.name}` ({spec.origin}) read a column of another type: {error}", step=spec.id, code="P010") from error
+        raise StepError(
+            f"`{spec.name}` ({spec.origin}) read a column of another type: {error}", step=spec.id, code="P010"
+        ) from error
     if "hash" not in frame.columns:
         rows = frame.select("source", "messages", "tools").iter_rows()
         hashes = [content_hash(source or "", messages or (), tools) for source, messages, tools in rows]
@@ -192,7 +213,11 @@ def _by_reason(bad: Sequence[Sequence[Any]]) -> dict[str, int]:
 def _save_bad(folder: Path, bad: list[list[Any]]) -> tuple[str, str, int]:
     import polars as pl
 
-    frame = pl.DataFrame(bad, schema=dict(zip(BAD_SCHEMA, (pl.String, pl.Int64, pl.Int64, pl.String, pl.String), strict=True)), orient="row")
+    frame = pl.DataFrame(
+        bad,
+        schema=dict(zip(BAD_SCHEMA, (pl.String, pl.Int64, pl.Int64, pl.String, pl.String), strict=True)),
+        orient="row",
+    )
     return (*write_frame(folder / "quarantine.rows.parquet", frame, "lz4"), len(bad))
 
 
@@ -210,8 +235,14 @@ def _give_ids(folder: Path, shards: Sequence[Written], spec: StepSpec) -> int:
     repeats = 0
     if "id" in every.columns:
         nth = pl.int_range(pl.len()).over("id")
-        ids = every.select(pl.when(nth == 0).then(pl.col("id")).otherwise(pl.format("{}~{}", "id", nth + 1)).alias("id"))["id"]
-        repeats = int(every["id"].is_duplicated().sum() - every["id"].filter(every["id"].is_duplicated()).n_unique()) if len(every) else 0
+        ids = every.select(
+            pl.when(nth == 0).then(pl.col("id")).otherwise(pl.format("{}~{}", "id", nth + 1)).alias("id")
+        )["id"]
+        repeats = (
+            int(every["id"].is_duplicated().sum() - every["id"].filter(every["id"].is_duplicated()).n_unique())
+            if len(every)
+            else 0
+        )
         ids = _where_null(ids, _ids(every["hash"]))
     else:
         ids = _ids(every["hash"])

@@ -44,7 +44,11 @@ def mix(run: Run, node: Node, folder: Path, inputs: list[Table], ports: Mapping[
         if stages is not None:
             frame = frame.with_columns(stages.slice(at, frame.height).alias("stage"))
         frame = frame.select(list(columns))
-        parts.append(part_entry(frame.height, layers=[(*write_frame(folder / f"part-{number:05d}.rows.parquet", frame), list(columns))]))
+        parts.append(
+            part_entry(
+                frame.height, layers=[(*write_frame(folder / f"part-{number:05d}.rows.parquet", frame), list(columns))]
+            )
+        )
         at += frame.height
         run.progress.advance(node.id, frame.height)
     events, counts = _ledger(node, inputs, table_of, row_of)
@@ -78,7 +82,11 @@ def _checked(node: Node, order: Any, names: list[str], inputs: list[Table]) -> t
     unknown = [n for n in order["input"].unique().to_list() if n not in lookup]
     if unknown:
         raise StepError(f"{who} allots rows of an input `{unknown[0]}` that is not there", step=node.id, code="P010")
-    table_of = order["input"].replace_strict(lookup, return_dtype=pl.Int64).to_numpy() if len(order) else np.zeros(0, dtype=np.int64)
+    table_of = (
+        order["input"].replace_strict(lookup, return_dtype=pl.Int64).to_numpy()
+        if len(order)
+        else np.zeros(0, dtype=np.int64)
+    )
     row_of = order["row"].cast(pl.Int64).to_numpy()
     limits = np.array([len(t) for t in inputs], dtype=np.int64)
     if len(row_of) and ((row_of < 0).any() or (row_of >= limits[table_of]).any()):
@@ -92,7 +100,11 @@ def _ids(inputs: list[Table], table_of: np.ndarray, row_of: np.ndarray) -> pl.Se
 
     every = [t.frame(("id",))["id"] for t in inputs]
     starts = np.concatenate([[0], np.cumsum([len(s) for s in every])])
-    return fresh_ids(pl.concat(every)[(starts[table_of] + row_of).astype(np.uint32)]) if len(row_of) else pl.Series("id", [], dtype=pl.String)
+    return (
+        fresh_ids(pl.concat(every)[(starts[table_of] + row_of).astype(np.uint32)])
+        if len(row_of)
+        else pl.Series("id", [], dtype=pl.String)
+    )
 
 
 def fresh_ids(ids: pl.Series) -> pl.Series:
@@ -100,7 +112,9 @@ def fresh_ids(ids: pl.Series) -> pl.Series:
     import polars as pl
 
     frame = pl.DataFrame({"id": ids}).with_columns(pl.int_range(pl.len()).over("id").alias("n"))
-    named = frame.select(pl.when(pl.col("n") == 0).then(pl.col("id")).otherwise(pl.format("{}~{}", "id", pl.col("n") + 1)).alias("id"))["id"]
+    named = frame.select(
+        pl.when(pl.col("n") == 0).then(pl.col("id")).otherwise(pl.format("{}~{}", "id", pl.col("n") + 1)).alias("id")
+    )["id"]
     # a row that an earlier mix called x~2 may meet the x~2 made here
     return named if not named.is_duplicated().any() else fresh_ids(named)
 

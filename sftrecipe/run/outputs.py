@@ -32,7 +32,11 @@ def target_of(run: Run, node: Node) -> Path:
 def given_paths(run: Run, node: Node) -> dict[str, str]:
     """Where each `Given` parameter of a step points."""
     kinds = declared.specs(type(node.operator)).values()
-    return {s.name: str(_placed(run, str(value)).absolute()) for s in kinds if s.kind == "given" and (value := node.operator.params.get(s.name))}
+    return {
+        s.name: str(_placed(run, str(value)).absolute())
+        for s in kinds
+        if s.kind == "given" and (value := node.operator.params.get(s.name))
+    }
 
 
 def _placed(run: Run, text: str) -> Path:
@@ -96,7 +100,9 @@ def put(run: Run, node: Node, folder: Path, source: Table) -> dict[str, Any]:
         try:
             facts = _write(run, node, folder, source, staging, target)
         except OSError as error:
-            raise StepError(f"cannot write {target}: {error.strerror}", step=node.id, code="R663", help="free space and run again") from error
+            raise StepError(
+                f"cannot write {target}: {error.strerror}", step=node.id, code="R663", help="free space and run again"
+            ) from error
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return facts
@@ -178,6 +184,10 @@ def _refuse_foreign(target: Path, overwrite: bool) -> None:
         if path.is_file() and sha256_of(path) not in (sha, before.get(name)):
             raise StepError(f"{path} was changed since it was written", code="R664", help=help)
     if target.is_dir():
-        strange = [p.name for p in target.rglob("*") if p.is_file() and str(p.relative_to(target)) not in {*known, "manifest.json"}]
+        strange = [
+            p.name
+            for p in target.rglob("*")
+            if p.is_file() and str(p.relative_to(target)) not in {*known, "manifest.json"}
+        ]
         if strange:
             raise StepError(f"{target} holds {strange[0]}, which sftrecipe did not write", code="R664", help=help)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sftrecipe.errors import StepError
 from sftrecipe.ledger import Counts, Events
@@ -49,7 +49,17 @@ def pack(run: Run, node: Node, folder: Path, source: Table, ports: Mapping[str, 
     for number, frame in enumerate(_sequences(plan.filter(plan["pack"] >= 0), tokens, ids)):
         if stages is not None:
             frame = frame.with_columns(_stage_of(node, frame, ids, stages))
-        parts.append(part_entry(frame.height, layers=[(*write_frame(folder / f"part-{number:05d}.rows.parquet", frame.select(list(columns)), "lz4"), list(columns))]))
+        parts.append(
+            part_entry(
+                frame.height,
+                layers=[
+                    (
+                        *write_frame(folder / f"part-{number:05d}.rows.parquet", frame.select(list(columns)), "lz4"),
+                        list(columns),
+                    )
+                ],
+            )
+        )
     events, counts = _ledger(node, plan, ids, sum(p["rows"] for p in parts))
     events.noted(operator.context, 0)
     manifest = manifest_of(parts, columns, [vars(counts)], files)
@@ -83,7 +93,9 @@ def _tokens(run: Run, live: Live, folder: Path, source: Table) -> tuple[Table, n
         parts.append(Part(made_frame.height, (Layer(str(scratch / name), sha, ("input_ids", "labels")),)))
         lengths.append(made_frame["input_ids"].list.len().fill_null(0).to_numpy().astype(np.int64))
         run.progress.advance(live.spec.id, frame.height)
-    return Table(parts, {"input_ids": "tokens", "labels": "tokens"}), np.concatenate(lengths) if lengths else np.zeros(0, dtype=np.int64)
+    return Table(parts, {"input_ids": "tokens", "labels": "tokens"}), np.concatenate(lengths) if lengths else np.zeros(
+        0, dtype=np.int64
+    )
 
 
 def _checked(node: Node, plan: Any, lengths: np.ndarray) -> pl.DataFrame:
@@ -100,7 +112,7 @@ def _checked(node: Node, plan: Any, lengths: np.ndarray) -> pl.DataFrame:
     stop, start = used["stop"].to_numpy(), used["start"].to_numpy()
     if len(used) and ((start < 0).any() or (stop > lengths[used["row"].to_numpy()]).any() or (start >= stop).any()):
         raise StepError(f"{who} packs tokens that are not there", step=node.id, code="P010")
-    return plan
+    return cast(pl.DataFrame, plan)
 
 
 def _sequences(plan: pl.DataFrame, tokens: Table, ids: pl.Series) -> Iterator[pl.DataFrame]:
@@ -140,7 +152,10 @@ def _shard(plan: pl.DataFrame, tokens: Table, ids: pl.Series) -> pl.DataFrame:
         "seq_lengths": _lists(sizes.astype(np.int64), per_pack),
         "members": _lists(members, per_pack),
     }
-    out["id"] = pl.Series([_pack_id(m, s) for m, s in zip(out["members"].to_list(), _starts(start, per_pack), strict=True)], dtype=pl.String)
+    out["id"] = pl.Series(
+        [_pack_id(m, s) for m, s in zip(out["members"].to_list(), _starts(start, per_pack), strict=True)],
+        dtype=pl.String,
+    )
     return pl.DataFrame(out)
 
 
@@ -151,7 +166,9 @@ def _stage_of(node: Node, frame: pl.DataFrame, ids: pl.Series, stages: pl.Series
     lookup = dict(zip(ids.to_list(), stages.to_list(), strict=True))
     found = [{lookup[m] for m in members} for members in frame["members"].to_list()]
     if any(len(s) != 1 for s in found):
-        raise StepError(f"`{node.entry.full}` ({node.entry.origin}) packs rows of two stages together", step=node.id, code="P010")
+        raise StepError(
+            f"`{node.entry.full}` ({node.entry.origin}) packs rows of two stages together", step=node.id, code="P010"
+        )
     return pl.Series("stage", [next(iter(s)) for s in found], dtype=pl.String)
 
 
@@ -187,7 +204,17 @@ def _ledger(node: Node, plan: pl.DataFrame, ids: pl.Series, packs: int) -> tuple
                 code[row] = why
     gone = np.array(sorted(code), dtype=np.int64)
     if len(gone):
-        events.dropped(0, gone, ids[gone.astype(np.uint32)], [code[r] for r in gone.tolist()], None, kinds=["dropped"] * len(gone))
+        events.dropped(
+            0, gone, ids[gone.astype(np.uint32)], [code[r] for r in gone.tolist()], None, kinds=["dropped"] * len(gone)
+        )
     tally = events.counts(len(ids))[0]
-    counts = Counts(node.id, rows_in=len(ids), rows_out=packs, born=packs, packed=int(used.sum()), dropped=len(gone), codes=tally["codes"])
+    counts = Counts(
+        node.id,
+        rows_in=len(ids),
+        rows_out=packs,
+        born=packs,
+        packed=int(used.sum()),
+        dropped=len(gone),
+        codes=tally["codes"],
+    )
     return events, counts

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sftrecipe.errors import StepError
 from sftrecipe.ledger import Events
@@ -141,11 +141,13 @@ class PartRun:
             return self._drop(live, number, rows, target, mask, run_filter(live, target))
         return self.attach(live, number, rows, target, mask, columns_of_batch(live, target))
 
-    def _drop(self, live: Live, number: int, rows: Rows, target: Rows, mask: pl.Series | None, outcome: Outcome) -> Rows:
+    def _drop(
+        self, live: Live, number: int, rows: Rows, target: Rows, mask: pl.Series | None, outcome: Outcome
+    ) -> Rows:
         import numpy as np
         import polars as pl
 
-        self.events.noted(live.operator.context, number)
+        self.events.noted(live.context, number)
         reason = outcome.reason
         if reason is None:
             return rows
@@ -164,7 +166,9 @@ class PartRun:
         self.put(rows.frame.filter(~keep))
         return rows.keep(keep)
 
-    def attach(self, live: Live, number: int, rows: Rows, target: Rows, mask: pl.Series | None, outcome: Outcome) -> Rows:
+    def attach(
+        self, live: Live, number: int, rows: Rows, target: Rows, mask: pl.Series | None, outcome: Outcome
+    ) -> Rows:
         """The batch with the step's new columns; rows that failed leave if `on_error` says so."""
         import polars as pl
 
@@ -177,7 +181,7 @@ class PartRun:
             rows = Rows(frame)  # what was shared may have come from the old values
         else:
             rows.frame = frame
-        self.events.noted(live.operator.context, number)
+        self.events.noted(live.context, number)
         if not outcome.failed:
             return rows
         at = [f[0] for f in outcome.failed]
@@ -259,7 +263,11 @@ def _aligned(parts: list[pl.DataFrame], made: list[str], rows: int, words: Mappi
 
     empty = {n: pl.lit(None, dtype=parse_type(words[n]).dtype()).alias(n) for n in made}
     if not parts:
-        return pl.DataFrame({ROW: range(rows)}).select(empty.values()) if rows else pl.DataFrame(schema={n: parse_type(words[n]).dtype() for n in made})
+        return (
+            pl.DataFrame({ROW: range(rows)}).select(empty.values())
+            if rows
+            else pl.DataFrame(schema={n: parse_type(words[n]).dtype() for n in made})
+        )
     frame = pl.concat(parts, how="diagonal_relaxed") if len(parts) > 1 else parts[0]
     frame = frame.with_columns([e for n, e in empty.items() if n not in frame.columns])
     if frame.height < rows:
@@ -268,12 +276,14 @@ def _aligned(parts: list[pl.DataFrame], made: list[str], rows: int, words: Mappi
     return frame.sort(ROW).select(made)
 
 
-def write_frame(path: Path, frame: pl.DataFrame, compression: str = "uncompressed") -> tuple[str, str]:
+def write_frame(path: Path, frame: pl.DataFrame, compression: Literal["lz4", "uncompressed"] = "uncompressed") -> tuple[str, str]:
     """Writes a Parquet file by rename. Returns its name and sha256."""
     part = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:
         # one chunk, one row group: the bytes depend on the rows alone
-        frame.rechunk().write_parquet(part, compression=compression, row_group_size=max(frame.height, 1), statistics=False)  # type: ignore[arg-type]
+        frame.rechunk().write_parquet(
+            part, compression=compression, row_group_size=max(frame.height, 1), statistics=False
+        )
         sha = sha256_of(part)
         # no fsync: a file torn by a power cut fails its sha256 and is made again
         os.replace(part, path)

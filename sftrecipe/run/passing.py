@@ -27,7 +27,9 @@ def measure(run: Run, node: Node, folder: Path, inputs: list[Table], ports: Mapp
     datasets = {n: run.dataset(t, spec.scratch / n, operator.heavy) for n, t in zip(_names(node), inputs, strict=True)}
     found = guarded(node, operator.measure, datasets)
     if not isinstance(found, Mapping):
-        raise StepError(f"`{node.entry.full}` ({node.entry.origin}): measure must give a mapping", step=node.id, code="P010")
+        raise StepError(
+            f"`{node.entry.full}` ({node.entry.origin}): measure must give a mapping", step=node.id, code="P010"
+        )
     files = run.save_artefacts(folder, {**getattr(operator, "artefacts", {}), **found})
     rows = sum(len(t) for t in inputs)
     run.progress.advance(node.id, rows)

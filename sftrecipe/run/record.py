@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["last_parts", "output_manifest", "save_last"]
 
 
-def output_manifest(run: Run, node: Node, files: Mapping[str, str], facts: Mapping[str, Any], rows: int) -> dict[str, Any]:
+def output_manifest(
+    run: Run, node: Node, files: Mapping[str, str], facts: Mapping[str, Any], rows: int
+) -> dict[str, Any]:
     """All that an output comes from: recipe, parameters, operators with their versions, inputs, and each step's figures."""
     recipe = run.plan.recipe
     above = run.plan.upstream([node.id])
@@ -47,7 +49,10 @@ def output_manifest(run: Run, node: Node, files: Mapping[str, str], facts: Mappi
         "seed": recipe.seed,
         "limit": run.options.limit,
         "inputs": {id: p["inputs"] for id, p in run.parts.items() if id in above and run.plan.nodes[id].verb == "load"},
-        "models": {name: _identity(run, name) for name in sorted({m.name for id in above for m in run.plan.nodes[id].all_models().values()})},
+        "models": {
+            name: _identity(run, name)
+            for name in sorted({m.name for id in above for m in run.plan.nodes[id].all_models().values()})
+        },
         "usage": usage(run),
         "steps": steps,
         "rows": rows,

@@ -51,7 +51,14 @@ def part_entry(
     ledger: tuple[str, str] | None = None,
 ) -> dict[str, Any]:
     """One part of a manifest. Layers are (file, sha256, columns)."""
-    return {"rows": rows, "from": source, "layers": [list(x) for x in layers], "index": index, "after": [list(x) for x in after], "ledger": ledger}
+    return {
+        "rows": rows,
+        "from": source,
+        "layers": [list(x) for x in layers],
+        "index": index,
+        "after": [list(x) for x in after],
+        "ledger": ledger,
+    }
 
 
 def files_of(parts: Sequence[Mapping[str, Any]]) -> dict[str, str]:

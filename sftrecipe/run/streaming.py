@@ -26,7 +26,9 @@ __all__ = ["entries_of", "stream"]
 def stream(run: Run, stage: Stage, folder: Path, source: Table, ports: Mapping[str, Table]) -> dict[str, Any]:
     """Every shard through every step of the stage. Shards that are finished on disk are not done again."""
     state, files = fitted(run, stage.first, folder, source, ports)
-    specs = [run.spec(n, folder / "scratch" / n.id.replace("/", "_"), state if n is stage.first else "") for n in stage.nodes]
+    specs = [
+        run.spec(n, folder / "scratch" / n.id.replace("/", "_"), state if n is stage.first else "") for n in stage.nodes
+    ]
     jobs = [PartJob(folder, n, part, specs, run.token) for n, part in enumerate(source.parts)]
     done = {j.number: w for j in jobs if (w := Written.load(folder, j.number))}
     todo = [j for j in jobs if j.number not in done]
@@ -48,7 +50,9 @@ def entries_of(written: list[Written]) -> list[dict[str, Any]]:
     for w in written:
         rows = w.files.get("rows")
         layers = [(*rows, w.columns)] if rows else []
-        found.append(part_entry(w.rows, source=w.number, layers=layers, index=w.files.get("index"), ledger=w.files.get("ledger")))
+        found.append(
+            part_entry(w.rows, source=w.number, layers=layers, index=w.files.get("index"), ledger=w.files.get("ledger"))
+        )
     return found
 
 
@@ -80,7 +84,9 @@ def _with_models(run: Run, stage: Stage, jobs: list[PartJob], ports: Mapping[str
 
 
 def _bound(run: Run, spec: StepSpec, models: Mapping[str, Any], ports: Mapping[str, Table]) -> Any:
-    datasets = {n.split(".", 1)[1]: run.dataset(t, spec.scratch) for n, t in ports.items() if n.startswith(spec.id + ".")}
+    datasets = {
+        n.split(".", 1)[1]: run.dataset(t, spec.scratch) for n, t in ports.items() if n.startswith(spec.id + ".")
+    }
     return bind(spec, models, datasets)
 
 

@@ -11,7 +11,6 @@ import time
 
 import pytest
 
-from sftrecipe.cli.app import run_app
 from tests.conftest import chat
 
 GOOD = "  - load: {path: rows.jsonl, license: MIT}\n  - id: long\n    filter.length: {words: [2, 100]}\n  - write: out.jsonl\n"
@@ -37,25 +36,10 @@ class Slow(Filter):
 '''
 
 
-@pytest.fixture
-def cli(kitchen, monkeypatch, capsys):
-    """Runs the command line in this process. Returns (exit code, standard output, standard error)."""
-    monkeypatch.chdir(kitchen.folder)
-    monkeypatch.setenv("COLUMNS", "200")
+@pytest.fixture(autouse=True)
+def rows(kitchen):
     kitchen.rows("rows.jsonl", [chat(f"q{i}", "one two three" if i % 2 else "one") for i in range(6)])
     (kitchen.folder / "ops.py").write_text(WAITS)
-
-    def call(*args):
-        monkeypatch.setattr(sys, "argv", ["sftrecipe", *args])
-        code = 0
-        try:
-            run_app()
-        except SystemExit as end:
-            code = end.code or 0
-        seen = capsys.readouterr()
-        return code, seen.out, seen.err
-
-    return call
 
 
 def test_0_a_run_that_is_well(cli, kitchen):

@@ -151,7 +151,7 @@ def test_a_plugin_that_breaks_the_law_is_named(lawless, operator, words):
     with pytest.raises(StepError) as error:
         lawless(operator)
     assert words in str(error.value)
-    assert f"`{operator}` (command line" in str(error.value)
+    assert f"`{operator}` (--plugin bad.py)" in str(error.value)
     assert error.value.code == "P010"
 
 
