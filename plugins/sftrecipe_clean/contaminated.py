@@ -161,7 +161,7 @@ class _Search:
         return float((0.95 if self.params["method"] == "ratio" else self.floor) if given is None else given)
 
     def _best(self, rows: Rows) -> tuple[Floats, Ints]:
-        """(share, item): what each row holds most of, of equals the first; 0 and -1 if nothing is above the threshold."""
+        """(share, item): what each row holds most of, of equals the first; 0 and -1 if none is above the threshold."""
         texts = text_of(rows, self.text, self.name)
         if self.params["method"] == "ratio":
             return self._ratio.best(texts)

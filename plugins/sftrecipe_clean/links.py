@@ -65,7 +65,7 @@ def _in_sorted(values: Ints, wanted: Ints) -> Bools:
 
 
 def buckets(keys: npt.NDArray[np.generic], rows: Ints, order_by: Ints) -> tuple[Ints, Ints]:
-    """(members, bucket): rows that share their key with another row, by bucket, then by `order_by[row]`, then by row."""
+    """(members, bucket): rows that share their key with another, by bucket, then by `order_by[row]`, then by row."""
     order = np.argsort(keys, kind="stable")
     _, lengths = runs(keys[order])
     many = lengths > 1
@@ -100,8 +100,8 @@ class Links:
         return np.concatenate(a), np.concatenate(b), np.concatenate(value)
 
     def within_groups(self, members: Ints, bucket: Ints, sizes: Ints, least: float, limit: int = LIMIT) -> None:
-        """Looks at the pairs of each bucket, members ascending by `sizes[row]`; a ratio of sizes below `least` is false."""
-        size = sizes[members]
+        """Looks at the pairs of each bucket, members ascending by size; a ratio of sizes below `least` is false."""
+        size, least = sizes[members], least - 1e-9  # rounding must not cost a pair at the threshold
         alive = np.arange(max(len(members) - 1, 0), dtype=np.int64)
         distance, block = 0, 1
         while len(alive) and distance < limit:

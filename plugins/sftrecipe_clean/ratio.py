@@ -113,7 +113,7 @@ def missing_allowed(length: Ints, other: Ints, threshold: float, q: int) -> Ints
 
 
 def most_missing(length: Ints, threshold: float, q: int) -> Ints:
-    """K for the worst length of the other text. Unrounded it is linear in that length, so worst at an end of the range."""
+    """K for the worst length of the other text: linear in that length but for rounding, so worst at an end."""
     worst = np.zeros(len(length))
     for other in (length * threshold / (2 - threshold), length * (2 - threshold) / threshold):
         worst = np.maximum(worst, (q - 0.5) * (1 - threshold) * (length + other) + (length - other) / 2)
@@ -143,7 +143,7 @@ def plain_grams(texts: pl.Series, q: int) -> tuple[Hashes, Ints, Ints]:
 
 
 def letter_counts(texts: pl.Series) -> npt.NDArray[np.uint8]:
-    """uint8 [rows, 64]: how often the letters of 64 classes occur, at most 255. Merging and capping only let more pass."""
+    """uint8 [rows, 64]: how often letters of 64 classes occur, at most 255. Merging and capping only let more pass."""
     points, offsets = _points(texts)
     rows = np.repeat(np.arange(len(texts), dtype=np.int64), np.diff(offsets))
     cells = (rows << 6) + (_mix(points) >> np.uint64(58)).astype(np.int64)
@@ -187,7 +187,7 @@ def tally(members: Words) -> npt.NDArray[np.uint32]:
 
 
 def prefix(members: Words, sizes: Ints, take: Ints, frequency: npt.NDArray[np.uint32]) -> tuple[Words, Ints]:
-    """(members, rows): the first `take` members of each row's set, rarest by `frequency` first, of equals the smaller."""
+    """(members, rows): the first `take` members of each row's set, rarest by `frequency` first, then the smaller."""
     rows = np.repeat(np.arange(len(sizes), dtype=np.int64), sizes)
     order = np.lexsort((members, frequency[members >> np.uint32(14)], rows))
     place = np.arange(len(members)) - np.repeat(np.cumsum(sizes) - sizes, sizes)

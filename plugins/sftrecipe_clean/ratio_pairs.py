@@ -77,7 +77,7 @@ def tally_of_some(reading: TextReader, rows: int, threshold: float) -> Frequenci
 
 
 def gram_prefixes(frame: pl.DataFrame, by: Any, threshold: float, frequency: Frequencies, step: str) -> pl.DataFrame:
-    """row, length (characters), prefix (list of grams), bits (bitmap of all grams), letters (counts) of a shard's rows."""
+    """row, length (characters), prefix (list of grams), bits (bitmap of grams), letters (counts) of a shard's rows."""
     q = gram_length(threshold)
     texts = text_column(frame, by, step)
     hashes, offsets, lengths = grams(texts, q)
@@ -94,7 +94,7 @@ def gram_prefixes(frame: pl.DataFrame, by: Any, threshold: float, frequency: Fre
 
 
 def gram_buckets(index: pl.DataFrame, threshold: float) -> Iterator[tuple[Ints, Ints]]:
-    """(members, bucket) of rows that share a gram of their prefixes, some million entries at a time, shorter rows first.
+    """(members, bucket) of rows that share a gram of their prefixes, a few million at a time, shorter rows first.
 
     The last bucket holds the rows with so few grams that no prefix is sure to meet.
     """

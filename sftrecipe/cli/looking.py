@@ -145,7 +145,8 @@ def show_trace(session: Session, text: str) -> None:
             style = {"kept": "green", "loaded": "green", "dropped": "red", "failed": "red"}.get(line.verdict, "yellow")
             values = ", ".join(f"{k} = {_short(str(v), 60)}" for k, v in line.columns.items() if v is not None)
             text_line = Text(f"  {line.step}: ") + Text(line.verdict, style=style)
-            console.print(text_line + Text(quiet_text(" ".join(p for p in ("", line.detail, values) if p or p == ""))))
+            detail = " ".join(p for p in (line.detail, values) if p)
+            console.print(text_line + Text(quiet_text(f" {detail}" if detail else "")))
 
 
 def show_recipe(session: Session) -> None:

@@ -64,8 +64,9 @@ def _report(session: Session, outcome: Any, terminal: Terminal, seconds: float) 
         names = list(written["files"])
         more = f" ({len(names)} files)" if len(names) > 1 else ""
         console.print(f"wrote {written['target']}{more}: {written['rows']:,} rows", markup=False)
-    for name, path in outcome.artefacts.items():
-        _artefact(console, name, path)
+    hidden = [name for name, path in outcome.artefacts.items() if not _artefact(console, name, path)]
+    if hidden:
+        console.print(f"{len(hidden)} more artefacts are in the store; `step.name` is a file to other steps", markup=False)
     if outcome.evicted:
         console.print(f"{len(outcome.evicted)} stored results were damaged and were computed again", markup=False)
     console.print(f"{seconds:.1f} s; `sftrecipe trace {session.file} ROW` tells what became of a row", markup=False)
@@ -81,17 +82,25 @@ def _sections(session: Session, outcome: Any) -> list[str]:
     return [a for a in answers if a]
 
 
-def _artefact(console: Any, name: str, path: Any) -> None:
-    """Small tables and figures are shown; of others, where they lie."""
+def _artefact(console: Any, name: str, path: Any) -> bool:
+    """Shows small tables and figures. Returns whether it did; indexes and long reports stay in the store."""
     from sftrecipe.artefacts import load
 
     value = load(path) if path.suffix in (".json", ".parquet") and path.stat().st_size < 20_000 else None
-    if isinstance(value, (int, float, str, bool)):
+    if isinstance(value, dict) and 0 < len(value) <= 16:
+        plain = {k: v for k, v in value.items() if isinstance(v, (int, float, str, bool))}
+        value = ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in plain.items())
+    if isinstance(value, (int, float, str, bool)) and value != "":
         console.print(f"{name}: {quiet_text(str(value))}", markup=False)
-    elif value is not None and hasattr(value, "iter_rows") and value.height <= 20 and value.width <= 10 and not any(t.is_nested() for t in value.dtypes):
+    elif value is not None and hasattr(value, "iter_rows") and _small(value):
         console.print(_table(name, value))
     else:
-        console.print(f"{name}: {path}", markup=False)
+        return False
+    return True
+
+
+def _small(frame: Any) -> bool:
+    return frame.height <= 20 and frame.width <= 10 and not any(t.is_nested() for t in frame.dtypes)
 
 
 def _table(name: str, frame: Any) -> Any:

@@ -110,13 +110,13 @@ def changed(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> str:
     """Why a step must run again, in words: which parameter, input or version differs from the last run."""
     if old is None:
         return "first run"
-    for name, value in new.items():
+    for name, value in sorted(new.items(), key=lambda item: item[0] not in ("version", "params")):
         if name in ("params", "files", "taken", "models", "functions", "inputs", "artefacts", "constants"):
             before = old.get(name) or {}
             for key in sorted({*before, *value}):
                 if before.get(key) != value.get(key):
                     word = {"params": "parameter", "files": "file", "taken": "file", "models": "model", "inputs": "input", "constants": "parameter"}.get(name, name)
-                    return f"{word} `{key}` changed" + (f": {before.get(key)!r} -> {value.get(key)!r}" if name == "params" else "")
+                    return f"{word} `{key}` changed" + (f": {before.get(key)!r} -> {value.get(key)!r}" if name in ("params", "constants") else "")
         elif old.get(name) != value:
             return f"{name} changed: {old.get(name)!r} -> {value!r}"
     return "a stored file is gone"

@@ -81,8 +81,6 @@ def story(run: Run, id: str) -> Iterator[Line]:
                 yield Line(node.id, "loaded" if node.verb == "load" else "kept", _origin(result, node, id), _values(result, node, id))
         elif node.verb == "pack":
             yield Line(node.id, "packed", _pack(result, id))
-        elif node.verb in ("mix", "load"):
-            yield Line(node.id, "not there")
 
 
 def _stays(node: Node, result: Result, id: str) -> bool:

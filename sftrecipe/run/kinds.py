@@ -51,7 +51,7 @@ def bound(run: Run, node: Node, folder: Path, ports: Mapping[str, Table], state:
     """The spec of a node and its live operator, with ports and models, and what `fit` left in `state`."""
     spec = run.spec(node, folder / "scratch" / node.id.replace("/", "_"), state)
     datasets = {
-        name.split(".", 1)[1]: run.dataset(t, spec.scratch / name)
+        name.removeprefix(f"{node.id}."): run.dataset(t, spec.scratch / name)
         for name, t in ports.items()
         if name.startswith(node.id + ".")
     }

@@ -85,7 +85,7 @@ def _with_models(run: Run, stage: Stage, jobs: list[PartJob], ports: Mapping[str
 
 def _bound(run: Run, spec: StepSpec, models: Mapping[str, Any], ports: Mapping[str, Table]) -> Any:
     datasets = {
-        n.split(".", 1)[1]: run.dataset(t, spec.scratch) for n, t in ports.items() if n.startswith(spec.id + ".")
+        n.removeprefix(f"{spec.id}."): run.dataset(t, spec.scratch) for n, t in ports.items() if n.startswith(spec.id + ".")
     }
     return bind(spec, models, datasets)
 
