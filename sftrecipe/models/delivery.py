@@ -47,7 +47,7 @@ class Policy:
         attempts: broken tries after which a row fails.
         patience: without a success, while requests fail, the run ends after this.
         first_patience: the same where nobody has ever answered at the address.
-        start: requests in flight at first; None: 32, or a quarter of what the model allows if that is more.
+        start: requests in flight at first; None: 32, or half of what the model allows if that is more.
         hopeless: so many requests refused as wrong, without one success, end the run.
     """
 

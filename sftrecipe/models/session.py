@@ -290,7 +290,7 @@ class ChatSession:
                 self._transport = self.provider.open()
             transport = self._transport
             known = int(self._live.line.limit.limit) if self._live else None
-            start = known or self._policy.start or max(32, transport.concurrency // 4)
+            start = known or self._policy.start or max(32, transport.concurrency // 2)
             limit = AdaptiveLimit(transport.concurrency, now=self._clock.now, start=start, adaptive=transport.adaptive)
             self._live = _Live(loop, Line(transport, limit))
             on_loop_end(transport.leave)

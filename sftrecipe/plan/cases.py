@@ -26,7 +26,10 @@ def check_tests(recipe: Recipe, plan: Plan, problems: Problems) -> None:
             problems.error("R137", f"no step is called `{case.step}`", case.place.at("step").span(), help=help)
         _known(case.overrides, recipe.params, "R115", "unknown parameter", case.place.at("with"), problems)
         _known(case.models, recipe.models, "R124", "unknown model", case.place.at("models"), problems)
-        if node is not None:
+        if node is not None and node.verb == "load":
+            help = "test the step that reads it, or write the rows into a file and run"
+            problems.error("R128", "a `load` reads files: no test can give it rows", case.place.at("step").span(), help=help)
+        elif node is not None:
             ports = [s.name for s in declared.specs(type(node.operator)).values() if s.kind == "dataset"]
             _known(case.ports, ports, "R112", f"`{node.entry.full}` has no port", case.place.at("from"), problems)
         _expected(case, problems)

@@ -67,6 +67,9 @@ def _run(session: Session, case: TestCase) -> str:
         store.open()
         run = Run(plan, store, LocalEngine(1))
         run.options.out = Path(folder)
+        # the rows of a test stand for what is read, whatever it is a port of
+        node.step.inputs = [Ref(str(r)) for r in node.inputs]
+        node.step.ports = {name: Ref(f"{name}: {ref}") for name, ref in node.step.ports.items()}
         given = table_of_rows(case.given, node.columns_in, Path(folder) / "given")
         for ref in node.inputs or [Ref("")]:
             run.results[ref.step] = Result("", Path(folder), {"parts": [], "columns": {}, "counts": []}, given)
