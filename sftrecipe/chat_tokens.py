@@ -179,8 +179,8 @@ def token_columns(results: Sequence[Tokenised]) -> dict[str, pl.Series]:
     for at, name in enumerate(("input_ids", "labels")):
         lists = [none if isinstance(r, RowError) else r[at] for r in results]
         offsets = np.concatenate([[0], np.cumsum([len(v) for v in lists], dtype=np.int64)]).astype(np.int64)
-        values = pa.array(np.concatenate([none, *lists]))
-        array = pa.LargeListArray.from_arrays(pa.array(offsets), values, mask=pa.array(failed))
+        values = pl.Series(np.concatenate([none, *lists])).to_arrow()  # not pa.array: it imports pandas
+        array = pa.LargeListArray.from_arrays(pl.Series(offsets).to_arrow(), values, mask=pl.Series(failed).to_arrow())
         made[name] = pl.Series(name, pl.from_arrow(array), dtype=pl.List(pl.Int32))
     return made
 

@@ -32,6 +32,7 @@ __all__ = [
     "UsageError",
     "Waiting",
     "did_you_mean",
+    "nearest",
 ]
 
 
@@ -158,11 +159,17 @@ class Pending(Exception):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`did you mean `x`?` for the nearest of `known`, or an empty string."""
+    near = nearest(word, known)
+    return f"did you mean `{near}`?" if near else ""
+
+
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """The name that was probably meant, or an empty string. `cutoff`: least likeness, 1 for the same word."""
     names = sorted(set(known))
-    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    if not near:  # a dropped prefix or suffix (`kcentre` for `select.kcenter`) is far in ratio, near in meaning
+    near = difflib.get_close_matches(word, names, n=1, cutoff=cutoff)
+    if not near and cutoff <= 0.6:  # a dropped prefix or suffix (`kcentre` for `select.kcenter`) is far in ratio, near in meaning
         near = [n for n in names if (len(word) > 2 and word in n) or (len(n) > 3 and n in word)][:1]
-    return f"did you mean `{near[0]}`?" if near else ""
+    return near[0] if near else ""
 
 
 def _place(problem: Problem) -> tuple[str, int, int, str]:

@@ -17,7 +17,7 @@ from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
 from typing import Any
 
-from sftrecipe.errors import Problem, RecipeError, UsageError, did_you_mean
+from sftrecipe.errors import Problem, RecipeError, UsageError, did_you_mean, nearest
 from sftrecipe.operators import Operator
 from sftrecipe.verbs import BARE, VERBS
 
@@ -131,15 +131,23 @@ class Registry:
 
     def _unknown(self, group: str, name: str) -> RecipeError | UsageError:
         if group in VERBS:
-            names = [e.full for e in self.operators()]
-            near = did_you_mean(f"{group}.{name}", names) or did_you_mean(name, [n.split(".", 1)[1] for n in names])
-            help = near or f"`sftrecipe ops {group}` lists what there is; is a plugin package missing?"
+            near = self._nearest(group, name)
+            help = f"did you mean `{near}`?" if near else f"`sftrecipe ops {group}` lists what there is; is a plugin package missing?"
             return RecipeError([Problem("R202", f"unknown operator `{group}.{name}`", help=help)])
         known = [e.name for e in self.entries(group)]
         help = did_you_mean(name, known) or f"there are {', '.join(known) or 'none'}"
         if group == "model":
             return RecipeError([Problem("R203", f"unknown model provider `{name}`", help=help)])
         return UsageError(f"unknown {'observer' if group == 'hook' else group} `{name}`: {help}")
+
+
+    def _nearest(self, group: str, name: str) -> str:
+        """The operator that was probably meant: one of this verb, or one of this name under another verb."""
+        own = nearest(name, [e.name for e in self.operators() if e.group == group])
+        if own:
+            return f"{group}.{own}"
+        others = {e.name: e.full for e in self.operators()}
+        return others.get(nearest(name, others, cutoff=0.8), "")
 
 
 @lru_cache(maxsize=4)

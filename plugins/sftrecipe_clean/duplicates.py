@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 import polars as pl
 
-from sftrecipe import Choice, Column, Dataset, Expr, Filter, Param, StepError
+from sftrecipe import Choice, Column, Dataset, Dropped, Expr, Filter, Param, StepError
 from sftrecipe_clean.groups import kept_of_group, preference, runs
 from sftrecipe_clean.texts import is_ascii, utf8
 
@@ -133,8 +133,6 @@ class Duplicates(Filter):
 
     def choose(self, data: Dataset) -> Choice:
         """All but the preferred row of each group go."""
-        from sftrecipe.verbs import Dropped
-
         if not len(data):
             return Choice(np.zeros(0, np.int64))
         made = data.map(_hashed, self.by, self.params["normalize"], self.name, columns=columns_read(self.by))

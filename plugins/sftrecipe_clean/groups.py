@@ -46,7 +46,7 @@ def preference(rows: int, worth: Floats | None) -> Ints:
     """rank[row]: 0 for the row to keep before all others. Higher `worth` first (NaN last), then the smaller number."""
     if worth is None:
         return np.arange(rows, dtype=np.int64)
-    order = np.argsort(-np.nan_to_num(worth, nan=-np.inf), kind="stable")
+    order = np.argsort(-worth, kind="stable")
     rank = np.empty(rows, np.int64)
     rank[order] = np.arange(rows)
     return rank

@@ -3,7 +3,8 @@
 `method: minhash` (Broder 1997; Lee et al. 2022, "Deduplicating Training Data Makes Language Models Better", 4.2)
     1. A text is the set of its runs of n words (`shingles`), sketched in `permutations` cells (`minhash`).
     2. Texts that share the key of a band are candidates: a pair with Jaccard similarity J is one with chance
-       1 - (1 - J^(permutations / bands))^bands: 0.95 at J = 0.8 and above 0.999 at 0.9 with 128 and 16.
+       1 - (1 - J^(permutations / bands))^bands: with 128 and 16 0.95 at J = 0.8, above 0.999 at 0.9, but 0.61 at 0.7.
+       For thresholds below 0.8 take 32 bands: 0.9998 at 0.7, more candidates to verify.
     3. `verify: true` computes the Jaccard similarity of candidate pairs from the whole sets (`links`, `set_store`);
        those at or above `threshold` are joined. `verify: false` joins all candidates, as most published pipelines do;
        `threshold` has no say then.
@@ -29,7 +30,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 import polars as pl
 
-from sftrecipe import Choice, Column, Dataset, Expr, Filter, Param
+from sftrecipe import Choice, Column, Dataset, Dropped, Expr, Filter, Param
 from sftrecipe_clean.duplicates import columns_read, keep_problems, text_column, worth_of
 from sftrecipe_clean.groups import kept_of_group, kept_of_pairs, preference
 from sftrecipe_clean.links import Links, buckets
@@ -97,8 +98,6 @@ class NearDuplicates(Filter):
 
     def choose(self, data: Dataset) -> Choice:
         """All but the preferred row of each group go."""
-        from sftrecipe.verbs import Dropped
-
         if not len(data):
             return Choice(np.zeros(0, np.int64))
         links, lengths = self._by_sketch(data) if self.params["method"] == "minhash" else self._by_ratio(data)

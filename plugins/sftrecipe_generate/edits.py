@@ -21,7 +21,18 @@ from typing import Any
 
 from sftrecipe import StepError
 
-__all__ = ["FIELDS", "STATUSES", "Edit", "base_of", "batch_of", "context_of", "given_bytes", "read_edits", "status_of"]
+__all__ = [
+    "FIELDS",
+    "STATUSES",
+    "Edit",
+    "base_of",
+    "batch_of",
+    "context_of",
+    "given_bytes",
+    "read_edits",
+    "same_text",
+    "status_of",
+]
 
 FIELDS = ("id", "base", "batch", "context", "query", "response", "status", "comment")
 STATUSES = ("accepted", "edited", "rejected")
@@ -64,7 +75,14 @@ def status_of(edit: Edit, response: str | None) -> str:
     """accepted, edited or rejected: as people say, or else by what they did with the text (empty: rejected)."""
     if edit.status == "rejected" or not edit.response.strip():
         return "rejected"
-    return "accepted" if edit.response == (response or "") else "edited"
+    return "accepted" if same_text(edit.response, response) else "edited"
+
+
+def same_text(one: str | None, other: str | None) -> bool:
+    """Whether two texts are equal but for how their lines end: spreadsheets and editors change that of their own
+    accord.
+    """
+    return (one or "").replace("\r\n", "\n").rstrip() == (other or "").replace("\r\n", "\n").rstrip()
 
 
 def given_bytes(rows: Sequence[Mapping[str, Any]], suffix: str) -> bytes:
@@ -82,7 +100,7 @@ def given_bytes(rows: Sequence[Mapping[str, Any]], suffix: str) -> bytes:
 def read_edits(path: Path) -> dict[str, Edit]:
     """What came back, by row id. Raises StepError that names a line that cannot be read, or an id that stands twice."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise StepError(f"cannot read {path}: {error}", code="R645", help="save it as UTF-8") from error
     found: dict[str, Edit] = {}

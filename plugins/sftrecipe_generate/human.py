@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from sftrecipe import Answer, Dataset, Given, Into, Param, Pending, RowError, StepError, Taken
-from sftrecipe_generate.edits import Edit, base_of, batch_of, context_of, given_bytes, read_edits, status_of
+from sftrecipe_generate.edits import Edit, base_of, batch_of, context_of, given_bytes, read_edits, same_text, status_of
 
 __all__ = ["Human"]
 
@@ -32,8 +32,8 @@ class Human(Answer):
     """Answers rewritten by people. `into` says of each row what they did: accepted, edited or rejected.
 
     A rejected row keeps its answer; filter on the status. A row fails with `conflict`, `query_edited` or `not_taken`,
-    and keeps its answer too. Ids in `take` that no row has are told as a warning; if no row has any of them, the step
-    fails (R645), as it does where a line cannot be read or an id stands twice.
+    and keeps its answer too. Ids in `take` that no row has are told as a warning; if no row has any of them, or there
+    are none, the step fails (R645), as it does where a line cannot be read or an id stands twice.
     """
 
     reads = ("id", "messages", "query", "response")
@@ -63,13 +63,13 @@ class Human(Answer):
             raise self._waiting(self._give(frame.iter_rows(named=True), batch), frame.height, take)
         edits = read_edits(take)
         unknown = sorted(set(edits) - set(frame["id"].to_list()))
-        if edits and len(unknown) == len(edits):
+        if len(unknown) == len(edits):
             raise StepError(f"{take} holds none of the rows here", code="R645", help="is it the file of another run?")
         if unknown:
             self.context.log.warning("%d rows in %s are not here (any more): %s ...", len(unknown), take, unknown[0])
         return {
             "edits": {e.id: [e.base, e.query, e.response, e.status] for e in edits.values()},
-            "same_rows": all(e.batch == batch for e in edits.values()),
+            "same_rows": {e.batch for e in edits.values() if e.batch and e.id not in unknown} == {batch},
         }
 
     def answer_row(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -82,7 +82,7 @@ class Human(Answer):
         base, query, response, said = found
         if base != base_of(row["messages"]):
             raise RowError("conflict", "the row's text is not the one that people saw")
-        if query is not None and query != (row["query"] or ""):
+        if query is not None and not same_text(query, row["query"]):
             raise RowError("query_edited", "only answers are taken")
         status = status_of(Edit(row["id"], base, "", query, response, said, 0), row["response"])
         if status != "edited":

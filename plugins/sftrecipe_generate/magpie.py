@@ -67,13 +67,13 @@ class Magpie(Load):
     max_tokens: int = Param(512, ge=1, doc="Most tokens of a question.")
     max_bad: float = Param(0.2, ge=0, le=1, doc="Largest share of questions that come to nothing.")
     license: str | None = Param(None, doc="SPDX licence of the rows: what the model's licence says of its output.")
-    name: str = Param("magpie", doc="`source` of the rows.")
+    label: str = Param("magpie", doc="`source` of the rows.")
 
     def pieces(self, shard_bytes: int) -> Sequence[Mapping[str, Any]]:
         """Blocks of questions by their numbers."""
         blocks = [(at, min(at + PIECE, self.size)) for at in range(0, self.size, PIECE)]
         return [
-            {"source": self.name, "identity": f"{start}-{stop}", "start": start, "stop": stop} for start, stop in blocks
+            {"source": self.label, "identity": f"{start}-{stop}", "start": start, "stop": stop} for start, stop in blocks
         ]
 
     def read(self, piece: Mapping[str, Any]) -> Iterator[pl.DataFrame | BadRow]:
@@ -83,7 +83,7 @@ class Magpie(Load):
         for number, outcome in zip(numbers, run_rows(numbers, self._question), strict=True):
             code, text = (outcome.code, "") if isinstance(outcome, RowError) else outcome
             if code:
-                yield BadRow(code, line=number + 1 - piece["start"], file=self.name, raw=text)
+                yield BadRow(code, line=number + 1 - piece["start"], file=self.label, raw=text)
             else:
                 records.append(self._row(text))
         columns = {"messages": "messages", "source": "text", "license": "text", "tools": "json", "extra": "json"}
@@ -92,7 +92,7 @@ class Magpie(Load):
         yield BadRow("", line=len(numbers))
 
     def _row(self, text: str) -> dict[str, Any]:
-        return {"messages": [message("user", text)], "source": self.name, "license": self.license}
+        return {"messages": [message("user", text)], "source": self.label, "license": self.license}
 
     async def _question(self, number: int) -> tuple[str, str]:
         """(what is wrong or nothing, the text)."""

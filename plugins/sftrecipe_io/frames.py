@@ -254,16 +254,20 @@ def _constant(value: Any, type_: Type, count: int) -> pl.Series:
 def _messages(flat: _Flat) -> pl.Series:
     offsets = np.zeros(len(flat.lengths) + 1, np.int64)
     np.cumsum(flat.lengths, out=offsets[1:])
-    text = pa.large_string()
-    rest = [pa.array(values, text) for values in zip(*flat.more, strict=True)]
-    fields = rest or [pa.nulls(len(flat.roles), text)] * 4
+    rest = [_arrow(values) for values in zip(*flat.more, strict=True)]
+    fields = rest or [pa.nulls(len(flat.roles), pa.large_string())] * 4
     struct = pa.StructArray.from_arrays(
-        [pa.array(flat.roles, text), pa.array(flat.contents, text), *fields],
+        [_arrow(flat.roles), _arrow(flat.contents), *fields],
         ["role", "content", "reasoning", "tool_calls", "name", "tool_call_id"],
     )
-    made = pl.from_arrow(pa.LargeListArray.from_arrays(pa.array(offsets), struct))
+    made = pl.from_arrow(pa.LargeListArray.from_arrays(pl.Series(offsets).to_arrow(), struct))
     assert isinstance(made, pl.Series)
     return made
+
+
+def _arrow(values: Sequence[str | None]) -> Any:
+    # through Polars: `pyarrow.array` imports pandas, which costs more than reading 10,000 rows
+    return pl.Series(values, dtype=pl.String).to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
 def _hashes(flat: _Flat) -> pl.Series:

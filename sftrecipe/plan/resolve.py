@@ -186,7 +186,10 @@ class Resolver:
         except RecipeError as error:
             self._tell(error, inner_place)
             return None
-        step = Step(node.id, full, dict(given or {}), given, inner_place, inner_place, models=node.step.models, constants=node.step.constants)
+        alone = given is not None and not isinstance(given, Mapping)
+        params = {} if alone else dict(given or {})
+        step = Step(node.id, full, params, given, inner_place, inner_place, models=node.step.models, constants=node.step.constants)
+        step.positional, step.has_positional = (given, True) if alone else (None, False)
         inner = self._operator_node(step, cls, entry, step.params, inner_place)
         if inner is None:
             return None

@@ -43,6 +43,9 @@ def find(run: Run, text: str, limit: int = 20) -> list[tuple[str, str]]:
             if "conversation" in frame.columns:
                 mask = mask | pl.col("conversation").str.contains(text, literal=True)
             for row in frame.filter(mask).iter_rows(named=True):
+                base, copy, _ = row["id"].rpartition("~")
+                if node.verb == "mix" and copy and base in found and "~" not in text:
+                    continue  # a copy that a mix made: who looks for a text means the row
                 found.setdefault(row["id"], (row.get("conversation") or "")[:80])
                 if len(found) >= limit:
                     return list(found.items())

@@ -107,7 +107,7 @@ class Run:
                     self._stage(stage)
                 except Pending as wait:
                     blocked |= {n.id for n in stage.nodes}
-                    self.outcome.waiting[stage.last.id] = str(wait)
+                    self.outcome.waiting[stage.first.id] = str(wait)
                 except StepError as error:
                     error.step = error.step or stage.last.id
                     raise

@@ -182,8 +182,8 @@ def _lists(flat: Any, borders: np.ndarray) -> pl.Series:
     import polars as pl
     import pyarrow as pa
 
-    values = flat.to_arrow() if isinstance(flat, pl.Series) else pa.array(flat)
-    return pl.Series(pa.LargeListArray.from_arrays(pa.array(borders.astype(np.int64)), values))
+    values = pl.Series(flat).to_arrow(compat_level=pl.CompatLevel.oldest())  # not pa.array: it imports pandas
+    return pl.Series(pa.LargeListArray.from_arrays(pl.Series(borders.astype(np.int64)).to_arrow(), values))
 
 
 def _pack_id(members: list[str], starts: list[int]) -> str:

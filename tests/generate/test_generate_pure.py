@@ -367,7 +367,7 @@ def test_edits_that_cannot_be_read_are_named(tmp_path, lines, message):
 
 @pytest.mark.parametrize(
     ("said", "response", "status"),
-    [("", "old", "accepted"), ("", "new", "edited"), ("rejected", "new", "rejected"), ("", "  ", "rejected"), ("accepted", "new", "edited"), ("edited", "old", "accepted")],
+    [("", "old", "accepted"), ("", "new", "edited"), ("rejected", "new", "rejected"), ("", "  ", "rejected"), ("accepted", "new", "edited"), ("edited", "old", "accepted"), ("", "old\r\n", "accepted")],
 )
 def test_a_status_follows_from_what_people_did(said, response, status):
     assert status_of(Edit("r", "b", "x", "q", response, said, 1), "old") == status
