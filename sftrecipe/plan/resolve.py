@@ -26,8 +26,6 @@ __all__ = ["EXTRAS", "Resolver", "broke"]
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "embed": ("sentence_transformers",),
     "lm": ("torch", "transformers"),
-    "math": ("math_verify",),
-    "ray": ("ray",),
 }
 """Extra -> the modules it brings, looked for without importing them."""
 

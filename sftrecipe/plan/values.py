@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import operator
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +79,16 @@ _PLAIN: Mapping[str, tuple[type, ...]] = {
     "integer": (int,), "number": (int, float), "string": (str,), "boolean": (bool,), "array": (list,), "object": (dict,),
 }  # fmt: skip
 
+_BOUNDS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "minimum": operator.ge, "maximum": operator.le, "exclusiveMinimum": operator.gt, "exclusiveMaximum": operator.lt,
+}  # fmt: skip
+
 
 def _plainly_fits(accepts: Mapping[str, Any], value: Any) -> bool:
     """Whether a value fits beyond doubt: most do, and importing jsonschema costs more than checking a whole recipe."""
     if "anyOf" in accepts:
         return any(_plainly_fits(a, value) for a in accepts["anyOf"])
-    if set(accepts) - {"type", "minimum", "maximum", "enum", "items", "additionalProperties"}:
+    if set(accepts) - {"type", "enum", "items", "additionalProperties", *_BOUNDS}:
         return False
     kinds = accepts.get("type", ())
     kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
@@ -97,7 +102,7 @@ def _plainly_fits(accepts: Mapping[str, Any], value: Any) -> bool:
     inner = accepts.get("additionalProperties", {})
     if isinstance(value, dict) and not (isinstance(inner, dict) and all(_plainly_fits(inner, v) for v in value.values())):
         return False
-    return accepts.get("minimum", value) <= value <= accepts.get("maximum", value) if "minimum" in accepts or "maximum" in accepts else True
+    return all(holds(value, accepts[name]) for name, holds in _BOUNDS.items() if name in accepts)
 
 
 def _words(spec: declared.ParamSpec, error: Any) -> tuple[str, str, str]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from sftrecipe.session import Session
 
-__all__ = ["CaseResult", "run_tests", "table_of_rows"]
+__all__ = ["CaseResult", "guess_type", "run_tests", "table_of_rows"]
 
 
 @dataclass
@@ -126,7 +126,7 @@ def table_of_rows(rows: Sequence[Mapping[str, Any]], columns: Columns, folder: P
     for row in rows:
         for name in row:
             if name not in words and name not in DERIVED:
-                words[name] = _guess([r.get(name) for r in rows])
+                words[name] = guess_type([r.get(name) for r in rows])
     records = [_record(r, n, words) for n, r in enumerate(rows)]
     schema = {n: parse_type(w).dtype() for n, w in words.items()}
     frame = pl.DataFrame(records, schema=schema, strict=False) if records else pl.DataFrame(schema=schema)
@@ -155,7 +155,7 @@ def _record(row: Mapping[str, Any], at: int, words: Mapping[str, str]) -> dict[s
     return found
 
 
-def _guess(values: Sequence[Any]) -> str:
+def guess_type(values: Sequence[Any]) -> str:
     kinds = {type(v) for v in values if v is not None}
     if kinds <= {bool}:
         return "bool"
