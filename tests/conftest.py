@@ -15,6 +15,8 @@ import pytest
 
 from sftrecipe.session import Session
 
+collect_ignore = ["acme"]  # an outside package with tests of its own: test_acme.py installs it and runs them
+
 
 @dataclass
 class Kitchen:

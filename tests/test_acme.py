@@ -114,6 +114,13 @@ def test_without_it_the_recipe_says_what_to_install(kitchen):
     assert "unknown operator `filter.acme.short`" in done.stderr
 
 
+def test_it_passes_the_conformance_kit(shop):
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-o", "addopts=", "--rootdir", str(shop.folder), str(ACME / "tests" / "test_conformance.py")]
+    done = subprocess.run(command, cwd=shop.folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "24 passed" in done.stdout
+
+
 def test_it_imports_nothing_of_ours_but_public_names():
     import ast
 

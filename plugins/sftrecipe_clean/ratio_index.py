@@ -112,8 +112,7 @@ class RatioIndex:
         )
         some = np.flatnonzero(near & (lengths > 0))
         hashes, offsets, _ = plain_grams(texts.gather(some), self._q)
-        held, _ = self._known.find(hashes)
-        strange = np.diff(offsets) - row_counts(_mask(len(hashes), held), offsets)
+        strange = row_counts(~self._known.perhaps(hashes), offsets)
         return some[strange <= most_missing(lengths[some], self._threshold, self._q)]
 
     def _candidates(self, own: pl.DataFrame) -> tuple[Ints, Ints]:
@@ -129,9 +128,3 @@ class RatioIndex:
         pairs = np.sort(rows * max(len(self._profiles), 1) + items)  # faster here than the hashing of np.unique
         pairs = pairs[runs(pairs)[0]]
         return pairs // max(len(self._profiles), 1), pairs % max(len(self._profiles), 1)
-
-
-def _mask(size: int, places: Ints) -> npt.NDArray[np.bool_]:
-    mask = np.zeros(size, bool)
-    mask[places] = True
-    return mask

@@ -168,8 +168,8 @@ class SelfInstruct(Evolve):
 
     def _take(self, pool: _Pool, gate: Gate, ours: list[int], answer: list[str] | RowError) -> None:
         """Judges the questions of one answer, in their order."""
-        parents = [pool.ids[i] for i in ours]
-        columns = {"license": joint_license(pool.licenses[i] for i in ours), "source": pool.sources[ours[0]]}
+        parents = [pool.ids[i] for i in sorted(ours)]
+        columns = {"license": joint_license(pool.licenses[i] for i in ours), "source": pool.sources[min(ours)]}
         if isinstance(answer, RowError):
             pool.children.append(Child([], {}, parents, eliminated=answer.code))
             return

@@ -22,7 +22,7 @@ from sftrecipe.models import run_rows
 from sftrecipe.models.asking import asks, estimate, render
 from sftrecipe_judge.asking import prompt_text
 
-__all__ = ["Joint", "by_number", "groups_of", "joint_schema", "listed"]
+__all__ = ["Joint", "groups_of", "joint_schema", "listed"]
 
 
 def groups_of(keys: Sequence[Any]) -> dict[str, list[int]]:
@@ -39,37 +39,23 @@ def listed(texts: Sequence[str]) -> str:
 
 
 def joint_schema(count: int, low: int, high: int) -> dict[str, Any]:
-    """{scores: [{number, score}]}."""
-    one = {
+    """{scores: {"1": score, "2": score, ...}}: every number once, by the schema itself."""
+    names = [str(number) for number in range(1, count + 1)]
+    score = {"type": "integer", "minimum": low, "maximum": high}
+    scores = {
         "type": "object",
-        "properties": {
-            "number": {"type": "integer", "minimum": 1, "maximum": count},
-            "score": {"type": "integer", "minimum": low, "maximum": high},
-        },
-        "required": ["number", "score"],
+        "properties": dict.fromkeys(names, score),
+        "required": names,
         "additionalProperties": False,
     }
-    return {
-        "type": "object",
-        "properties": {"scores": {"type": "array", "items": one, "minItems": count, "maxItems": count}},
-        "required": ["scores"],
-        "additionalProperties": False,
-    }
-
-
-def by_number(given: Sequence[Mapping[str, int]], count: int) -> list[int]:
-    """Scores in the order of the numbers. Raises RowError `incomplete_scores` unless each number stands once."""
-    found = {entry["number"]: entry["score"] for entry in given}
-    if len(given) != count or set(found) != set(range(1, count + 1)):
-        raise RowError("incomplete_scores", f"{count} variants, scores for {sorted(e['number'] for e in given)}")
-    return [found[number] for number in range(1, count + 1)]
+    return {"type": "object", "properties": {"scores": scores}, "required": ["scores"], "additionalProperties": False}
 
 
 class Joint(Score):
     """Scores of variants compared with each other: a training set for a scorer like Deita's.
 
-    Rows of a group that could not be scored fail with the group's code: `incomplete_scores` (a number is missing or
-    stands twice), `no_text` (a variant is blank), or a code of the model layer. A group of one row is asked about too.
+    Rows of a group that could not be scored fail with the group's code: `no_text` (a variant is blank), or a code of the
+    model layer (`invalid_json` where a variant has no score). A group of one row is asked about too.
     """
 
     reads = ("id",)
@@ -130,9 +116,9 @@ class Joint(Score):
             temperature=self.temperature,
             max_tokens=self.max_tokens,
         )
-        votes = [by_number(r.parsed["scores"], len(shown)) for r in replies]
+        votes = [r.parsed["scores"] for r in replies]
         back = np.argsort(order)
-        return [fmean(vote[int(at)] for vote in votes) for at in back]
+        return [fmean(vote[str(at + 1)] for vote in votes) for at in back]
 
     def setup(self) -> None:
         """The scores by row id, once they are known."""

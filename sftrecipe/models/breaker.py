@@ -5,8 +5,8 @@ may still be answered (a slow model is no dead one), so the breaker waits for it
 refuses connections is given up sooner: the address is more likely wrong than the server busy.
 
 An outage is when eight different requests fail with no success between: then the server is at fault, not the requests,
-and no attempt is spent. So an outage loses no row, while a request that always fails costs its own row only; one that is
-refused for ever does so at the latest when all others are done and two minutes have passed.
+and no attempt is spent. So an outage loses no row, while a request that always fails costs its own row only; one that
+is refused for ever does so at the latest when all others are done and two minutes have passed.
 """
 
 from __future__ import annotations

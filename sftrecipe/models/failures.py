@@ -30,7 +30,7 @@ CODES = {
 """The code of the StepError that each fatal failure becomes."""
 
 
-class Failure(Exception):  # noqa: N818  (what happened to a request, not what is wrong with the program)
+class Failure(Exception):
     """A request without an answer: `code` and a message for people."""
 
     def __init__(self, code: str, message: str) -> None:

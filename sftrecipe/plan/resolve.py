@@ -15,7 +15,7 @@ from sftrecipe.models.provider import Provider
 from sftrecipe.operators import Operator
 from sftrecipe.params import ParamSpec
 from sftrecipe.plan.node import Node
-from sftrecipe.plan.values import check_schema, env_names, read_text
+from sftrecipe.plan.values import as_numbers, check_schema, env_names, read_text
 from sftrecipe.recipe import ModelSpec, Place, Recipe, Step
 from sftrecipe.recipe.model import CommandLinePath, Unresolved, is_unresolved
 from sftrecipe.recipe.steps import no_reference
@@ -58,6 +58,8 @@ class Resolver:
             provider = cls(**values)
             provider.name = spec.use
             vars(spec)["place_kind"] = cls.place
+            for message in provider.check():
+                self.problems.error("R306", f"model `{spec.name}`: {message}", spec.place.key())
             self.providers[spec.name] = provider
 
     def _provider_value(self, spec: ParamSpec, value: Any, place: Place) -> Any:
@@ -171,7 +173,7 @@ class Resolver:
             help = f"`{spec.name}` is none: write it out, or make it a parameter and give it with `-p`"
             self.problems.error("R138", f"`${{env:{names[0]}}}` may only be given to a secret parameter", place.span(), help=help)
             return Unresolved(spec.name)
-        return _as_number(spec, value)
+        return as_numbers(spec.accepts, value)
 
     def _nested(self, node: Node, spec: ParamSpec, value: Any, place: Place) -> Any:
         """An operator as value: `until: score.tests` or `until: {score.tests: {timeout: 4}}`."""
@@ -323,10 +325,3 @@ def _locate(value: Any, place: Place) -> Any:
 
 def _located_source(value: Mapping[str, Any], place: Place) -> dict[str, Any]:
     return {k: _locate(v, place.at(k)) if k == "path" else v for k, v in value.items()}
-
-
-def _as_number(spec: ParamSpec, value: Any) -> Any:
-    from sftrecipe.params import NUMBER_TEXT
-
-    wants = any(NUMBER_TEXT == a.get("pattern") for a in (spec.accepts, *spec.accepts.get("anyOf", ())))
-    return declared.to_number(value) if wants and isinstance(value, str) else value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from sftrecipe import params as declared
 from sftrecipe.errors import Problems, did_you_mean
 from sftrecipe.recipe import Place
 
-__all__ = ["check_schema", "env_names", "read_text"]
+__all__ = ["as_numbers", "check_schema", "env_names", "read_text"]
 
 _ENV = re.compile(r"\$\{env:([^}]*)\}")
 _TYPES = {
@@ -29,6 +29,31 @@ def env_names(value: Any) -> list[str]:
     if isinstance(value, Mapping):
         return [n for v in value.values() for n in env_names(v)]
     return [n for v in value for n in env_names(v)] if isinstance(value, (list, tuple)) else []
+
+
+def as_numbers(accepts: Mapping[str, Any], value: Any) -> Any:
+    """`1/256` and `2%` as numbers wherever the schema has a number, in lists and mappings too. The value fits the schema."""
+    options = list(_options(accepts))
+    if isinstance(value, str):
+        text = any(o.get("type") == "string" and "pattern" not in o for o in options)
+        number = any(o.get("pattern") == declared.NUMBER_TEXT for o in options)
+        return declared.to_number(value) if number and not text else value
+    if isinstance(value, list):
+        items = next((o["items"] for o in options if o.get("items")), {})
+        return [as_numbers(items, v) for v in value]
+    if isinstance(value, Mapping):
+        each = next((o["additionalProperties"] for o in options if isinstance(o.get("additionalProperties"), Mapping)), {})
+        return {k: as_numbers(each, v) for k, v in value.items()}
+    return value
+
+
+def _options(accepts: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The alternatives of a schema, however deep."""
+    if "anyOf" in accepts:
+        for inner in accepts["anyOf"]:
+            yield from _options(inner)
+    else:
+        yield accepts
 
 
 def read_text(path: Path, place: Place, problems: Problems) -> str:

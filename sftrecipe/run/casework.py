@@ -156,6 +156,7 @@ def _record(row: Mapping[str, Any], at: int, words: Mapping[str, str]) -> dict[s
 
 
 def guess_type(values: Sequence[Any]) -> str:
+    """The column type of plain values, as a word."""
     kinds = {type(v) for v in values if v is not None}
     if kinds <= {bool}:
         return "bool"

@@ -54,9 +54,9 @@ def matching(run: Run, node: Node, spec: Any, source: Table) -> np.ndarray | Non
 
     if node.step.where is None:
         return None
-    from sftrecipe.run.part import _where
+    from sftrecipe.run.part import compiled_where
 
-    expression = _where(spec)
+    expression = compiled_where(spec)
     mask = run.dataset(source, spec.scratch).eval(expression).fill_null(False)
     return np.flatnonzero(mask.to_numpy())
 

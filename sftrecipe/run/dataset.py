@@ -39,6 +39,8 @@ class StoredDataset:
         packed = pickle.dumps((function, args))  # pickled in-process too: what works here works in a pool
         offsets = self._table.offsets()
         jobs = [(packed, part, wanted, int(offsets[n])) for n, part in enumerate(self._table.parts)]
+        if not jobs:  # one empty frame, so that its columns are known
+            return FrameDataset([_mapped((packed, Part(0), (), 0), self._table.frame(wanted))])
         frames: list[Any] = [None] * len(jobs)
         for number, frame in self._engine.map(_mapped, jobs, heavy=self._heavy and len(self) > 50_000):
             frames[number] = frame
@@ -173,10 +175,11 @@ class FrameDataset:
         return derive(self.frame(), names).select(expression.alias("value"))["value"]
 
 
-def _mapped(job: tuple[bytes, Part, tuple[str, ...], int]) -> pl.DataFrame:
+def _mapped(job: tuple[bytes, Part, tuple[str, ...], int], frame: pl.DataFrame | None = None) -> pl.DataFrame:
     packed, part, columns, at = job
     function, args = pickle.loads(packed)
-    return function(part.frame(columns).with_row_index("row", offset=at), *args)  # type: ignore[no-any-return]
+    given = part.frame(columns) if frame is None else frame
+    return function(given.with_row_index("row", offset=at), *args)  # type: ignore[no-any-return]
 
 
 def _evaluated(frame: pl.DataFrame, expression: pl.Expr) -> pl.DataFrame:

@@ -35,10 +35,10 @@ ALWAYS = ("source", "license", "tools")
 
 def evolve_rows(run: Run, node: Node, folder: Path, source: Table) -> dict[str, Any]:
     """Every row's children, shard by shard; ids are made unique over all shards at the end."""
-    from sftrecipe.run.part import _where
+    from sftrecipe.run.part import compiled_where
 
     spec = run.spec(node, folder / "scratch" / node.id.replace("/", "_"))
-    live = Live(spec, bind(spec, run.live_models([node])), _where(spec))
+    live = Live(spec, bind(spec, run.live_models([node])), compiled_where(spec))
     live.inherited = _inherited(node)
     columns = types_of(node)
     entries: list[dict[str, Any]] = []

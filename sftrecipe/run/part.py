@@ -28,7 +28,17 @@ from sftrecipe.types import parse_type
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["PartJob", "PartRun", "Written", "columns_needed", "matches", "run_part", "write_bytes", "write_frame"]
+__all__ = [
+    "PartJob",
+    "PartRun",
+    "Written",
+    "columns_needed",
+    "compiled_where",
+    "matches",
+    "run_part",
+    "write_bytes",
+    "write_frame",
+]
 
 
 @dataclass
@@ -75,12 +85,13 @@ def live_steps(job: PartJob, models: Mapping[str, Any]) -> list[Live]:
     """The stage's operators, bound once a thread: contexts hold notes, which must not mix between shards."""
     key = f"{job.run}:{job.folder}"
     if getattr(_live, "key", None) != key:
-        _live.steps = [Live(s, bind(s, models), _where(s)) for s in job.steps]
+        _live.steps = [Live(s, bind(s, models), compiled_where(s)) for s in job.steps]
         _live.key = key
     return _live.steps  # type: ignore[no-any-return]
 
 
-def _where(spec: StepSpec) -> Any:
+def compiled_where(spec: StepSpec) -> Any:
+    """The step's `where` as a Polars expression, or None."""
     if spec.where is None:
         return None
     from sftrecipe.expressions import compile

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sftrecipe.errors import Pending, RowError, SftRecipeError
 from sftrecipe.ledger import merge_counts
 from sftrecipe.plan import Stage
 from sftrecipe.rows import BATCH_ROWS, Rows
 from sftrecipe.run.batch import ROW, Live, columns_of_batch, view_of
 from sftrecipe.run.bind import StepSpec, bind
 from sftrecipe.run.kinds import fitted, guarded, manifest_of, types_of
-from sftrecipe.run.part import PartJob, PartRun, Written, columns_needed, matches, run_part
+from sftrecipe.run.part import PartJob, PartRun, Written, columns_needed, compiled_where, matches, run_part
 from sftrecipe.run.result import part_entry
 from sftrecipe.table import Table
 
@@ -66,16 +68,16 @@ def _on_engine(run: Run, stage: Stage, jobs: list[PartJob]) -> Any:
         yield jobs[at].number, written
 
 
-def _with_models(run: Run, stage: Stage, jobs: list[PartJob], ports: Mapping[str, Table]) -> Any:
+def _with_models(run: Run, stage: Stage, jobs: list[PartJob], ports: Mapping[str, Table]) -> Iterator[tuple[int, Written]]:
     """Steps that ask models: operators bound here, with the run's sessions."""
+    if not jobs:
+        return
     models = run.live_models(stage.nodes)
+    steps = [Live(s, _bound(run, s, models, ports), compiled_where(s)) for s in jobs[0].steps]
+    if len(steps) == 1 and _is_async(steps[0]):
+        yield from _rows_in_flight(jobs, steps[0])
+        return
     for job in jobs:
-        steps = [Live(s, _bound(run, s, models, ports), None) for s in job.steps]
-        for live in steps:
-            live.where = _where(live.spec)
-        if len(steps) == 1 and _is_async(steps[0]):
-            yield job.number, run_async(job, steps[0])
-            continue
         part = PartRun(job, steps)
         frame = job.part.read(columns_needed(job)).with_row_index(ROW)
         for at in range(0, max(frame.height, 1), BATCH_ROWS):
@@ -90,30 +92,77 @@ def _bound(run: Run, spec: StepSpec, models: Mapping[str, Any], ports: Mapping[s
     return bind(spec, models, datasets)
 
 
-def _where(spec: StepSpec) -> Any:
-    from sftrecipe.run.part import _where as compiled
-
-    return compiled(spec)
-
-
 def _is_async(live: Live) -> bool:
     return live.batch_form is None and inspect.iscoroutinefunction(live.row_form)
 
 
-def run_async(job: PartJob, live: Live) -> Written:
-    """One shard through one async row step: all rows in flight at once, as far as the models' limits let them."""
-    from sftrecipe.models.pull import run_rows
+class _Shard:
+    """One shard on its way: the rows that are asked about, and what came back so far."""
 
-    part = PartRun(job, [live])
-    frame = job.part.read(columns_needed(job)).with_row_index(ROW)
-    rows = Rows(frame)
-    mask = matches(live, rows)
-    target = rows if mask is None else rows.keep(mask)
-    view = view_of(live, target)
-    results = live.call(run_rows, list(view), live.row_form) if len(view) else []
+    def __init__(self, job: PartJob, live: Live) -> None:
+        self.job, self.live = job, live
+        self.frame = job.part.read(columns_needed(job)).with_row_index(ROW)
+        self.rows = Rows(self.frame)
+        self.mask = matches(live, self.rows)
+        self.target = self.rows if self.mask is None else self.rows.keep(self.mask)
+        self.asked = list(view_of(live, self.target))
+        self.results: list[Any] = [None] * len(self.asked)
+        self.left = len(self.asked)
+
+    def finish(self) -> Written:
+        """Everything is back: columns, ledger, files."""
+        notes, ids = self.live.context.notes, {row["id"] for row in self.asked}
+        others = [n for n in notes if n[0] not in ids]  # rows of other shards are in flight too
+        notes[:] = [n for n in notes if n[0] in ids]
+        part = PartRun(self.job, [self.live])
+        outcome = columns_of_batch(self.live, self.target, self.results)
+        kept = part.attach(self.live, 0, self.rows, self.target, self.mask, outcome)
+        notes[:] = others
+        part.put(kept.frame)
+        return part.finish(self.frame.height)
+
+
+def _rows_in_flight(jobs: Sequence[PartJob], live: Live) -> Iterator[tuple[int, Written]]:
+    """Rows of all shards through one async row step: no row waits for the end of a shard."""
+    from sftrecipe.models.pull import stream_rows
+
     if live.spec.verb == "filter":
         raise live.fault("is an async filter; score first, then filter on the score")
-    outcome = columns_of_batch(live, target, results)
-    kept = part.attach(live, 0, rows, target, mask, outcome)
-    part.put(kept.frame)
-    return part.finish(frame.height)
+    places: list[tuple[_Shard, int]] = []
+    bare: list[_Shard] = []
+
+    def rows() -> Iterator[Any]:
+        for job in jobs:
+            shard = _Shard(job, live)
+            if not shard.asked:
+                bare.append(shard)
+            for at, row in enumerate(shard.asked):
+                places.append((shard, at))
+                yield row
+
+    with closing(stream_rows(rows(), _guarded(live))) as done:
+        for index, outcome in done:
+            shard, at = places[index]
+            places[index] = (shard, -1)
+            shard.results[at] = outcome
+            shard.left -= 1
+            if not shard.left:
+                yield shard.job.number, shard.finish()
+    for shard in bare:
+        yield shard.job.number, shard.finish()
+
+
+def _guarded(live: Live) -> Callable[[Mapping[str, Any]], Awaitable[Any]]:
+    """The row form, its unexpected errors told as the plugin's; with `on_error` given they fail their row alone."""
+
+    async def work(row: Mapping[str, Any]) -> Any:
+        try:
+            return await live.row_form(row)
+        except (SftRecipeError, RowError, Pending):
+            raise
+        except Exception as error:  # the plugin border
+            if live.spec.on_error in ("null", "drop"):
+                raise RowError("error", f"{type(error).__name__}: {error}") from error
+            raise live.fault(f"raised {type(error).__name__}: {error}", str(row["id"])) from error
+
+    return work

@@ -76,7 +76,7 @@ class Stand:
         with tempfile.TemporaryDirectory(prefix="sftrecipe-stand-") as name:
             folder = Path(name)
             node = self._plan(folder).nodes["it"]
-            if not node.streams or node.all_models() or node.verb in ("evolve", "answer"):
+            if not node.streams or node.has_fit or node.all_models() or node.verb in ("evolve", "answer"):
                 return None
             spec = spec_of(node, 0, folder / "scratch", {n: str(p) for n, p in {**node.files, **node.taken}.items()})
             table = table_of_rows(self.example.rows, node.columns_in, folder / "rows")

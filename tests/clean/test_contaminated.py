@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +141,10 @@ def test_the_tag_writes_every_share_and_its_item() -> None:
 
 
 def test_of_equal_shares_the_first_item_is_named() -> None:
-    operator = ready(TagContaminated, ["unrelated words that no row will ever hold in this order", TULIPS, TULIPS, f"{TULIPS} Why so many?"])
+    operator = ready(
+        TagContaminated,
+        ["unrelated words that no row will ever hold in this order", TULIPS, TULIPS, f"{TULIPS} Why so many?"],
+    )
     assert operator.tag(rows_of([TULIPS]))["contaminated_by"].to_list() == ["bench/item1"]
 
 
@@ -181,7 +184,9 @@ def test_grams_scattered_over_rows_do_not_add_up() -> None:
 def test_results_do_not_depend_on_batches(seed: int, method: str, size: int) -> None:
     rng = random.Random(seed)
     items = [sentence(rng, rng.randint(0, 30)) for _ in range(12)]
-    rows = [" ".join([sentence(rng, 3), rng.choice(items), sentence(rng, rng.randint(0, 3))]).strip() for _ in range(10)]
+    rows = [
+        " ".join([sentence(rng, 3), rng.choice(items), sentence(rng, rng.randint(0, 3))]).strip() for _ in range(10)
+    ]
     rows += [rng.choice(items), sentence(rng, 20)]
     operator = ready(Contaminated, items, **METHODS[method])
     whole = dropped(operator, rows)
@@ -207,7 +212,12 @@ def test_ratio_finds_the_best_item_of_all(items: list[str], rows: list[str | Non
 def test_ratio_among_texts_of_one_kind() -> None:
     rng = random.Random(5)
     items = [sentence(rng, rng.randint(5, 40)) for _ in range(200)]
-    rows = [*items[:20], *(t[:-1] for t in items[20:40]), *(sentence(rng, 20) for _ in range(100)), *(f"{t} {t}" for t in items[:10])]
+    rows = [
+        *items[:20],
+        *(t[:-1] for t in items[20:40]),
+        *(sentence(rng, 20) for _ in range(100)),
+        *(f"{t} {t}" for t in items[:10]),
+    ]
     found = dropped(ready(Contaminated, items, method="ratio"), rows)
     wanted = {k: max(ratio(r, i) for i in items) for k, r in enumerate(rows)}
     assert found == {k: v for k, v in wanted.items() if v >= 0.95}
@@ -215,7 +225,9 @@ def test_ratio_among_texts_of_one_kind() -> None:
 
 
 def test_what_a_method_cannot_see_is_counted() -> None:
-    frame = evals_of([TULIPS, SHORT, "Too short", "", None]).with_columns(pl.Series("source", ["a", "a", "a", "b", "b"]))
+    frame = evals_of([TULIPS, SHORT, "Too short", "", None]).with_columns(
+        pl.Series("source", ["a", "a", "a", "b", "b"])
+    )
     for params, wanted in (
         ({}, [("a", 3, 2), ("b", 2, 0)]),
         ({"short_items": False}, [("a", 3, 1), ("b", 2, 0)]),
@@ -249,7 +261,10 @@ def test_mistakes_are_told() -> None:
     operator = Contaminated()
     with pytest.raises(StepError, match="nothing to search for"):
         operator.fit(MemoryDataset(pl.DataFrame({"id": ["x"]})))
-    operator.against, operator.against_text = MemoryDataset(evals_of(["a"]).with_columns(question=1)), pl.col("question")
+    operator.against, operator.against_text = (
+        MemoryDataset(evals_of(["a"]).with_columns(question=1)),
+        pl.col("question"),
+    )
     with pytest.raises(StepError, match="`against_text` gives Int32, not text"):
         operator.fit(MemoryDataset(pl.DataFrame({"id": ["x"]})))
     assert "at least 0.8" in next(iter(Contaminated(method="ratio", threshold=0.5).check()))
@@ -259,11 +274,18 @@ def test_mistakes_are_told() -> None:
 
 def test_on_real_questions() -> None:
     path = Path(__file__).parents[1] / "data" / "clean" / "fastchat_dummy_conversation.json.gz"
-    questions = sorted({turn["value"] for row in json.loads(gzip.decompress(path.read_bytes())) for turn in row["conversations"]})
+    questions = sorted(
+        {turn["value"] for row in json.loads(gzip.decompress(path.read_bytes())) for turn in row["conversations"]}
+    )
     items = [q for q in questions if len(set(token_list(q))) >= 5][::3]
     found = dropped(ready(Contaminated, items), questions)
     for k, question in enumerate(questions):
-        shares = [1.0 if len(token_list(i)) < 8 and f" {' '.join(token_list(i))} " in f" {' '.join(token_list(question))} " else 0.0 for i in items]
+        shares = [
+            1.0
+            if len(token_list(i)) < 8 and f" {' '.join(token_list(i))} " in f" {' '.join(token_list(question))} "
+            else 0.0
+            for i in items
+        ]
         shares += [coverage(token_list(i), token_list(question), 8) for i in items]
         assert found.get(k, 0.0) == (max(shares) if max(shares) > 0.5 else 0.0)
     assert len(items) <= len(found) < len(questions)
@@ -272,7 +294,10 @@ def test_on_real_questions() -> None:
 def test_in_a_recipe(kitchen: Any) -> None:
     kitchen.rows("evals.jsonl", [{"question": TULIPS, "answer": "72"}, {"question": SHORT, "answer": "-"}])
     talks = [TULIPS, f"Please: {SHORT}?", "How do bees find their way home?", f"Solve: {TULIPS}"]
-    kitchen.rows("pool.jsonl", [{"messages": [{"role": "user", "content": t}, {"role": "assistant", "content": "ok"}]} for t in talks])
+    kitchen.rows(
+        "pool.jsonl",
+        [{"messages": [{"role": "user", "content": t}, {"role": "assistant", "content": "ok"}]} for t in talks],
+    )
     kitchen.recipe(
         "  - id: evals\n    load: {path: evals.jsonl, schema: problem, role: eval}\n"
         "  - load: {path: pool.jsonl, license: MIT}\n"

@@ -16,7 +16,10 @@ from sftrecipe.testing.memory import MemoryDataset
 from sftrecipe_clean.duplicates import Duplicates, equal_groups, normalized, text_hashes
 from tests.clean.whole import FakeContext, choose, story
 
-TEXTS = st.lists(st.one_of(st.none(), st.sampled_from(["", "a", "b", "A", "a ", "ab", "ß", "日本"]), st.text(max_size=3)), max_size=30)
+TEXTS = st.lists(
+    st.one_of(st.none(), st.sampled_from(["", "a", "b", "A", "a ", "ab", "ß", "日本"]), st.text(max_size=3)),
+    max_size=30,
+)
 
 
 def frame_of(texts: list[str | None], **columns: object) -> pl.DataFrame:
@@ -125,7 +128,11 @@ def test_the_report_counts() -> None:
 
 @pytest.mark.parametrize(
     ("params", "words"),
-    [({"keep": "best"}, "needs `score`"), ({"score": "q"}, "not by `keep: first`"), ({"keep": "longest", "score": "q"}, "keep: best` only")],
+    [
+        ({"keep": "best"}, "needs `score`"),
+        ({"score": "q"}, "not by `keep: first`"),
+        ({"keep": "longest", "score": "q"}, "keep: best` only"),
+    ],
 )
 def test_keep_and_score_go_together(params: dict[str, str], words: str) -> None:
     assert words in next(iter(Duplicates(**params).check()))

@@ -21,7 +21,13 @@ def table(lists: list[list[str]]):
 
 @pytest.mark.parametrize(
     ("item", "row", "share"),
-    [("a b c d", "a b c d", 1.0), ("a b c d", "x a b c y", 0.75), ("a b c d", "a b x c d", 0.0), ("a b a b a b", "b a b", 5 / 6), ("", "a", 0.0)],
+    [
+        ("a b c d", "a b c d", 1.0),
+        ("a b c d", "x a b c y", 0.75),
+        ("a b c d", "a b x c d", 0.0),
+        ("a b a b a b", "b a b", 5 / 6),
+        ("", "a", 0.0),
+    ],
 )
 def test_the_definition_of_coverage(item: str, row: str, share: float) -> None:
     assert coverage(item.split(), row.split(), 3) == share
@@ -53,7 +59,9 @@ def test_long_items_are_left_out_where_a_stock_phrase_cannot_reach_them() -> Non
     phrase = [f"p{k}" for k in range(8)]
     items = [[*phrase, *(f"i{n}w{k}" for k in range(20 + n % 3))] for n in range(500)] + [[*phrase, "end"]]
     index = GramIndex.build(table(items), 8)
-    wanted = list(index._wanted(np.array([0]), np.searchsorted(index.grams, index.grams[np.diff(index.first) > 1]), 1, 8, 0.5))
+    wanted = list(
+        index._wanted(np.array([0]), np.searchsorted(index.grams, index.grams[np.diff(index.first) > 1]), 1, 8, 0.5)
+    )
     assert sum(int(counts.sum()) for _, _, counts in wanted) == 1
     assert index.best(table([phrase]), 8, 0.5)[1].tolist() == [500]
 

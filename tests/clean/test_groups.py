@@ -63,7 +63,11 @@ def test_a_row_goes_only_for_a_kept_row_that_it_is_paired_with(pairs, worth, rng
     kept, alike = kept_of_pairs(*arrays(pairs), np.array([value[p] for p in pairs]), rank)
     stays = {r for r in range(ROWS) if kept[r] == r}
     for row in range(ROWS):
-        better = {o: value[min(row, o), max(row, o)] for o in stays if (min(row, o), max(row, o)) in value and rank[o] < rank[row]}
+        better = {
+            o: value[min(row, o), max(row, o)]
+            for o in stays
+            if (min(row, o), max(row, o)) in value and rank[o] < rank[row]
+        }
         if row in stays:
             assert not better
             assert np.isnan(alike[row])

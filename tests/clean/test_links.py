@@ -27,7 +27,11 @@ class Line:
 
     def __call__(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         gap = np.abs(self.points[a] - self.points[b])
-        asked = [(min(x, y), max(x, y)) for x, y, g in zip(a.tolist(), b.tolist(), gap.tolist(), strict=True) if g <= self.hide]
+        asked = [
+            (min(x, y), max(x, y))
+            for x, y, g in zip(a.tolist(), b.tolist(), gap.tolist(), strict=True)
+            if g <= self.hide
+        ]
         self.asked += asked
         return np.where(gap <= self.hide, 1 - gap / 100, np.nan)
 
@@ -65,7 +69,9 @@ def test_sizes_rule_pairs_out_and_nothing_else_does(keys, points, sizes) -> None
     links = Links(ROWS, 0.97, measure)
     for own in keys:
         links.within_groups(*sorted_buckets(own, size), size, 0.6)
-    fits = {p for p in bucket_pairs(keys) if min(sizes[p[0]], sizes[p[1]]) >= 0.6 * max(sizes[p[0]], sizes[p[1]]) - 1e-6}
+    fits = {
+        p for p in bucket_pairs(keys) if min(sizes[p[0]], sizes[p[1]]) >= 0.6 * max(sizes[p[0]], sizes[p[1]]) - 1e-6
+    }
     assert set(measure.asked) <= fits
     assert links.labels.tolist() == components(ROWS, sorted(p for p in fits if measure.true(*p)))
 
@@ -103,7 +109,9 @@ def test_without_a_measure_whole_buckets_join(keys) -> None:
 def test_rows_in_several_buckets_of_one_call_are_asked_once() -> None:
     measure = Line([0, 1, 50, 51])
     links = Links(4, 0.97, measure, joined=False, repeats=True)
-    links.within_groups(*buckets(np.array([1, 1, 2, 2, 3, 3]), np.array([0, 1, 0, 1, 2, 3]), np.ones(4)), np.ones(4, np.int64), 1.0)
+    links.within_groups(
+        *buckets(np.array([1, 1, 2, 2, 3, 3]), np.array([0, 1, 0, 1, 2, 3]), np.ones(4)), np.ones(4, np.int64), 1.0
+    )
     assert sorted(measure.asked) == [(0, 1), (2, 3)]
 
 
@@ -146,7 +154,11 @@ def test_buckets_hold_rows_that_share_a_key(rows_of, keys, salt) -> None:
     order_by = np.random.default_rng(salt + 1).integers(0, 3, 20)
     members, bucket = buckets(keys, rows, order_by)
     found = [members[bucket == b].tolist() for b in range(int(bucket.max()) + 1 if len(bucket) else 0)]
-    wanted = [sorted(rows[keys == k].tolist(), key=lambda r: (order_by[r], r)) for k in np.unique(keys) if (keys == k).sum() > 1]
+    wanted = [
+        sorted(rows[keys == k].tolist(), key=lambda r: (order_by[r], r))
+        for k in np.unique(keys)
+        if (keys == k).sum() > 1
+    ]
     assert found == wanted
 
 

@@ -70,7 +70,9 @@ def test_many_bands_find_everything() -> None:
     assert kept == sorted(set(wanted))
 
 
-@pytest.mark.parametrize("params", [{}, {"scope": "kept"}, {"verify": False}, {"method": "ratio", "threshold": 0.9}, {"keep": "longest"}])
+@pytest.mark.parametrize(
+    "params", [{}, {"scope": "kept"}, {"verify": False}, {"method": "ratio", "threshold": 0.9}, {"keep": "longest"}]
+)
 def test_shards_change_nothing(params: dict[str, Any]) -> None:
     frame = frame_of([*families(3, 40, words=(5, 60)), None, "", " \n "])
     stories = [repr(choose(NearDuplicates(**params), frame, shards)) for shards in (1, 2, 7, frame.height)]

@@ -64,7 +64,9 @@ def sentence(rng: random.Random, words: int) -> str:
     return " ".join(rng.choice(WORDS) for _ in range(words))
 
 
-def families(seed: int, count: int, copies: int = 3, words: tuple[int, int] = (3, 120), rate: float = 0.02) -> list[str]:
+def families(
+    seed: int, count: int, copies: int = 3, words: tuple[int, int] = (3, 120), rate: float = 0.02
+) -> list[str]:
     """Texts, each followed somewhere by copies with a share of their words replaced; in a random order."""
     rng = random.Random(seed)
     texts = []
@@ -72,7 +74,9 @@ def families(seed: int, count: int, copies: int = 3, words: tuple[int, int] = (3
         base = sentence(rng, rng.randint(*words))
         texts.append(base)
         for _ in range(rng.randint(0, copies)):
-            texts.append(" ".join(rng.choice(WORDS) if rng.random() < rate * rng.randint(0, 4) else w for w in base.split()))
+            texts.append(
+                " ".join(rng.choice(WORDS) if rng.random() < rate * rng.randint(0, 4) else w for w in base.split())
+            )
     rng.shuffle(texts)
     return texts
 
@@ -80,7 +84,11 @@ def families(seed: int, count: int, copies: int = 3, words: tuple[int, int] = (3
 def shingle_set(text: str, n: int) -> frozenset[tuple[str, ...]]:
     """The definition, for texts in scripts with spaces."""
     words = text.lower().split()
-    return frozenset([tuple(words)]) if 0 < len(words) < n else frozenset(zip(*(words[i:] for i in range(n)), strict=False))
+    return (
+        frozenset([tuple(words)])
+        if 0 < len(words) < n
+        else frozenset(zip(*(words[i:] for i in range(n)), strict=False))
+    )
 
 
 def jaccard(a: frozenset[Any], b: frozenset[Any]) -> float:

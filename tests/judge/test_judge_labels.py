@@ -15,7 +15,7 @@ from sftrecipe.testing.live import FakeChat, FakeReward, live, row_of
 from sftrecipe.testing.memory import MemoryDataset
 from sftrecipe_judge.asking import pairs
 from sftrecipe_judge.instag import InsTag, clean_tags
-from sftrecipe_judge.joint import Joint, by_number, groups_of, joint_schema, listed
+from sftrecipe_judge.joint import Joint, groups_of, joint_schema, listed
 from sftrecipe_judge.judge import ScoreJudge, TagJudge, label_schema, plurality
 from sftrecipe_judge.reward import ScoreReward
 
@@ -163,7 +163,7 @@ def scores_by_length(asked):
     shown = [part.split("\n", 1)[1].strip() for part in asked.last.split("----- variant ")[1:]]
     shown = [t.split("\n-----")[0].strip() for t in shown]
     ranked = sorted(shown, key=len)
-    return {"scores": [{"number": n, "score": ranked.index(t) + 1} for n, t in reversed(list(enumerate(shown, 1)))]}
+    return {"scores": {str(n): ranked.index(t) + 1 for n, t in enumerate(shown, 1)}}
 
 
 @pytest.mark.parametrize("shards", [1, 3])
@@ -186,22 +186,6 @@ def test_variants_are_shown_in_an_order_drawn_for_the_group():
     assert len(orders) > 2
 
 
-@pytest.mark.parametrize(
-    ("scores", "code"),
-    [
-        ([{"number": 1, "score": 2}], "incomplete_scores"),
-        ([{"number": 1, "score": 2}, {"number": 1, "score": 3}], "incomplete_scores"),
-        ([{"number": 2, "score": 2}, {"number": 1, "score": 3}], None),
-    ],
-)
-def test_every_variant_needs_one_score(scores, code):
-    if code is None:
-        assert by_number(scores, 2) == [3, 2]
-    else:
-        with pytest.raises(RowError, match=code):
-            by_number(scores, 2)
-
-
 def test_a_group_that_fails_costs_that_group_only():
     def answer(asked):
         return RowError("refused", "no") if "alone" in asked.last else scores_by_length(asked)
@@ -219,4 +203,4 @@ def test_a_group_that_fails_costs_that_group_only():
 def test_groups_and_lists():
     assert groups_of(["x", None, "x", None, "#1"]) == {"=x": [0, 2], "#1": [1], "#3": [3], "=#1": [4]}
     assert listed(["one", "two"]).count("variant") == 2
-    assert joint_schema(3, 1, 6)["properties"]["scores"]["minItems"] == 3
+    assert joint_schema(3, 1, 6)["properties"]["scores"]["required"] == ["1", "2", "3"]

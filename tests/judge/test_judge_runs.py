@@ -120,8 +120,9 @@ def test_joint_scores_of_evolved_questions(kitchen):
     rows(kitchen, 2)
     writer = lines(("Question 0 on songs, and more", "Question 0 on songs, and more, and yet more"), ("Question 0 on songs", "Question 0 on songs, and more"), ("Question 1 on sums", "Question 1 on sums, and why"))
     judge = lines(
-        ("There are 3", {"scores": [{"number": 1, "score": 1}, {"number": 2, "score": 4}, {"number": 3, "score": 6}]}),
-        ("There are 2", {"scores": [{"number": 1, "score": 2}, {"number": 1, "score": 3}]}),
+        ("There are 3", {"scores": {"1": 1, "2": 4, "3": 6}}),
+        ("There are 2", {"scores": {"1": 2}}),
+        ("cannot be used", {"scores": {"1": 2, "3": 2}}),
     )
     kitchen.recipe(
         LOAD
@@ -135,7 +136,7 @@ def test_joint_scores_of_evolved_questions(kitchen):
     assert [r["root"] for r in found] == [None, "r0", "r0", None, "r1"]
     assert sorted(r["complexity"] for r in found[:3]) == [1.0, 4.0, 6.0]
     assert [r["complexity"] for r in found[3:]] == [None, None]
-    assert done.results["joint"].counts()[0].nulls == {"incomplete_scores": 2}
+    assert done.results["joint"].counts()[0].nulls == {"invalid_json": 2}
     assert "joint.scores" in done.artefacts
 
 
