@@ -167,7 +167,9 @@ def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """The name that was probably meant, or an empty string. `cutoff`: least likeness, 1 for the same word."""
     names = sorted(set(known))
     near = difflib.get_close_matches(word, names, n=1, cutoff=cutoff)
-    if not near and cutoff <= 0.6:  # a dropped prefix or suffix (`kcentre` for `select.kcenter`) is far in ratio, near in meaning
+    if (
+        not near and cutoff <= 0.6
+    ):  # a dropped prefix or suffix (`kcentre` for `select.kcenter`) is far in ratio, near in meaning
         near = [n for n in names if (len(word) > 2 and word in n) or (len(n) > 3 and n in word)][:1]
     return near[0] if near else ""
 

@@ -132,14 +132,17 @@ class Registry:
     def _unknown(self, group: str, name: str) -> RecipeError | UsageError:
         if group in VERBS:
             near = self._nearest(group, name)
-            help = f"did you mean `{near}`?" if near else f"`sftrecipe ops {group}` lists what there is; is a plugin package missing?"
+            help = (
+                f"did you mean `{near}`?"
+                if near
+                else f"`sftrecipe ops {group}` lists what there is; is a plugin package missing?"
+            )
             return RecipeError([Problem("R202", f"unknown operator `{group}.{name}`", help=help)])
         known = [e.name for e in self.entries(group)]
         help = did_you_mean(name, known) or f"there are {', '.join(known) or 'none'}"
         if group == "model":
             return RecipeError([Problem("R203", f"unknown model provider `{name}`", help=help)])
         return UsageError(f"unknown {'observer' if group == 'hook' else group} `{name}`: {help}")
-
 
     def _nearest(self, group: str, name: str) -> str:
         """The operator that was probably meant: one of this verb, or one of this name under another verb."""

@@ -188,9 +188,7 @@ class _Reader:
         rest = self.line[key.end() :].lstrip() if key else self.line.lstrip().removeprefix("- ").lstrip()
         return rest[:1] in ("{", "[") and is_open(self.line[: self.column].replace("{", "(").replace("}", ")"))
 
-    def _problem(  # noqa: PLR0917  (a place is three numbers)
-        self, code: str, message: str, row: int, column: int, width: int, help: str
-    ) -> Problem:
+    def _problem(self, code: str, message: str, row: int, column: int, width: int, help: str) -> Problem:
         return Problem(code, message, Span(self.file, row + 1, column + 1, column + 1 + max(width, 1)), help=help)
 
 

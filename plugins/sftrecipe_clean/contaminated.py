@@ -23,7 +23,7 @@ Methods differ in what they see, so a step names its own (T: flagged, -: missed,
 leak. What a method cannot see is counted a source in the artefact `evals`. Nothing lexical sees a paraphrase.
 
 The evaluation sets are indexed once (`fit`); rows stream past the index. Cost for texts of 1 kB: 20 microseconds a
-row; `ratio` 100, and 250 where rows and items are of one kind.
+row; `ratio` 60, and 200 where rows and items are of one kind.
 """
 
 from __future__ import annotations

@@ -121,9 +121,9 @@ def most_missing(length: Ints, threshold: float, q: int) -> Ints:
     return most
 
 
-def gram_length(threshold: float) -> int:
-    """q: the longest grams, at most 8, of which a pair at the threshold still shares about half."""
-    return int(np.clip((1 + 0.5 / max(1 - threshold, 1e-9)) // 2, 2, 8))
+def gram_length(threshold: float, lost: float = 0.5) -> int:
+    """q: the longest grams, at most 8, of which a pair at the threshold lacks no more than the share `lost`."""
+    return int(np.clip((1 + lost / max(1 - threshold, 1e-9) + _SLACK) // 2, 2, 8))
 
 
 def grams(texts: pl.Series, q: int) -> tuple[Hashes, Ints, Ints]:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RatioIndex"]
 
+_LOST = 0.8  # longer grams than for prefixes: chance hits on other texts are what costs here
+
 
 class RatioIndex:
     """The items' profiles (`gram_prefixes`), the order of grams, and all grams that items hold (`vocabulary`)."""
@@ -63,7 +65,7 @@ class RatioIndex:
         return cls(
             gram_prefixes(frame, pl.col("text"), threshold, frequency, ""),
             frequency,
-            np.unique(plain_grams(texts, q)[0]),
+            np.unique(plain_grams(texts, gram_length(threshold, _LOST))[0]),
             texts,
             threshold,
         )
@@ -111,9 +113,10 @@ class RatioIndex:
             self._lengths, longest + 1, "right"
         )
         some = np.flatnonzero(near & (lengths > 0))
-        hashes, offsets, _ = plain_grams(texts.gather(some), self._q)
+        q = gram_length(self._threshold, _LOST)
+        hashes, offsets, _ = plain_grams(texts.gather(some), q)
         strange = row_counts(~self._known.perhaps(hashes), offsets)
-        return some[strange <= most_missing(lengths[some], self._threshold, self._q)]
+        return some[strange <= most_missing(lengths[some], self._threshold, q)]
 
     def _candidates(self, own: pl.DataFrame) -> tuple[Ints, Ints]:
         """(text, item) pairs that share a gram of their prefixes, or have too few grams to be sure to."""

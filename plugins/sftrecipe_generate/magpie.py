@@ -73,7 +73,8 @@ class Magpie(Load):
         """Blocks of questions by their numbers."""
         blocks = [(at, min(at + PIECE, self.size)) for at in range(0, self.size, PIECE)]
         return [
-            {"source": self.label, "identity": f"{start}-{stop}", "start": start, "stop": stop} for start, stop in blocks
+            {"source": self.label, "identity": f"{start}-{stop}", "start": start, "stop": stop}
+            for start, stop in blocks
         ]
 
     def read(self, piece: Mapping[str, Any]) -> Iterator[pl.DataFrame | BadRow]:

@@ -99,4 +99,5 @@ def state(file: str) -> tuple[int, int, int]:
 
 
 def changed(file: str) -> StepError:
+    """The error for a file that is not what it was when it was looked at."""
     return StepError(f"{file} changed while it was read", code="R612", help="run again when nobody writes to it")

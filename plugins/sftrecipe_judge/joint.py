@@ -54,8 +54,8 @@ def joint_schema(count: int, low: int, high: int) -> dict[str, Any]:
 class Joint(Score):
     """Scores of variants compared with each other: a training set for a scorer like Deita's.
 
-    Rows of a group that could not be scored fail with the group's code: `no_text` (a variant is blank), or a code of the
-    model layer (`invalid_json` where a variant has no score). A group of one row is asked about too.
+    Rows of a group that could not be scored fail with the group's code: `no_text` (a variant is blank), or a code of
+    the model layer (`invalid_json` where a variant has no score). A group of one row is asked about too.
     """
 
     reads = ("id",)

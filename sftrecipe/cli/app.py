@@ -17,10 +17,16 @@ app = typer.Typer(
 
 RecipeFile = Annotated[Path, typer.Argument(help="The recipe file.", show_default=False)]
 Variant = Annotated[str, typer.Option("--variant", help="One of the recipe's variants.", show_default=False)]
-Params = Annotated[Optional[list[str]], typer.Option("-p", "--param", help="name=value, or a dotted path.", show_default=False)]  # noqa: UP045
-Plugins = Annotated[Optional[list[Path]], typer.Option("--plugin", help="A Python file with operators.", show_default=False)]  # noqa: UP045
-StoreFolder = Annotated[Optional[Path], typer.Option("--store", help="The store. [.sftrecipe]", show_default=False)]  # noqa: UP045
-Limit = Annotated[Optional[int], typer.Option("--limit", min=1, help="Keep N rows of each load: a trial run.", show_default=False)]  # noqa: UP045
+Params = Annotated[
+    list[str] | None, typer.Option("-p", "--param", help="name=value, or a dotted path.", show_default=False)
+]
+Plugins = Annotated[
+    list[Path] | None, typer.Option("--plugin", help="A Python file with operators.", show_default=False)
+]
+StoreFolder = Annotated[Optional[Path], typer.Option("--store", help="The store. [.sftrecipe]", show_default=False)]
+Limit = Annotated[
+    int | None, typer.Option("--limit", min=1, help="Keep N rows of each load: a trial run.", show_default=False)
+]
 
 
 @app.command()
@@ -30,14 +36,24 @@ def run(
     param: Params = None,
     plugin: Plugins = None,
     limit: Limit = None,
-    to: Annotated[Optional[str], typer.Option("--to", help="Run this step and what it needs.", show_default=False)] = None,  # noqa: UP045
-    workers: Annotated[Optional[int], typer.Option("--workers", min=1, help="Threads or processes. [all processors]", show_default=False)] = None,  # noqa: UP045
-    engine: Annotated[Optional[str], typer.Option("--engine", help="Who runs shards: local, or an installed engine.", show_default=False)] = None,  # noqa: UP045
+    to: Annotated[str | None, typer.Option("--to", help="Run this step and what it needs.", show_default=False)] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, help="Threads or processes. [all processors]", show_default=False),
+    ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option("--engine", help="Who runs shards: local, or an installed engine.", show_default=False),
+    ] = None,
     shard_mb: Annotated[int, typer.Option("--shard-mb", min=1, help="Size of a shard.")] = 16,
     store: StoreFolder = None,
-    requests: Annotated[str, typer.Option("--requests", help="Recorded model answers: use, refresh, only, off.")] = "use",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that sftrecipe did not write.")] = False,
-    observe: Annotated[Optional[list[str]], typer.Option("--with", help="An observer plugin.", show_default=False)] = None,  # noqa: UP045
+    requests: Annotated[
+        str, typer.Option("--requests", help="Recorded model answers: use, refresh, only, off.")
+    ] = "use",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace outputs that sftrecipe did not write.")
+    ] = False,
+    observe: Annotated[list[str] | None, typer.Option("--with", help="An observer plugin.", show_default=False)] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no funnel.")] = False,
 ) -> None:
     """Run a recipe. What is in the store is not computed again; a killed run goes on where it was."""
@@ -148,7 +164,9 @@ def graph(recipe: RecipeFile, variant: Variant = "", param: Params = None, plugi
 def ops(
     verb: Annotated[str, typer.Argument(help="Only this verb.", show_default=False)] = "",
     plugin: Plugins = None,
-    docs: Annotated[bool, typer.Option("--docs", help="The whole reference as Markdown (imports every operator).")] = False,
+    docs: Annotated[
+        bool, typer.Option("--docs", help="The whole reference as Markdown (imports every operator).")
+    ] = False,
 ) -> None:
     """List the operators there are. Imports none of them."""
     from sftrecipe.cli.catalog import list_operators
@@ -158,7 +176,9 @@ def ops(
 
 @app.command()
 def explain(
-    word: Annotated[str, typer.Argument(help="An operator, an error code, a model provider or a verb.", show_default=False)],
+    word: Annotated[
+        str, typer.Argument(help="An operator, an error code, a model provider or a verb.", show_default=False)
+    ],
     plugin: Plugins = None,
 ) -> None:
     """Explain an operator (parameters, columns, source) or an error code."""
@@ -214,7 +234,11 @@ def _version(value: bool) -> None:
 
 
 @app.callback()
-def _root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None:
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
     pass
 
 

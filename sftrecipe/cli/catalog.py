@@ -7,7 +7,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-
 from sftrecipe.cli.console import out
 from sftrecipe.errors import UsageError, did_you_mean
 from sftrecipe.registry import Registry, full_name

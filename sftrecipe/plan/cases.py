@@ -12,7 +12,12 @@ from sftrecipe.recipe import Place, Recipe, TestCase
 
 __all__ = ["EXPECTED", "check_tests"]
 
-EXPECTED = ("rows", "dropped", "error", *(n for n in vars(Counts("")) if n not in ("step", "codes", "nulls", "notes", "dropped")))
+EXPECTED = (
+    "rows",
+    "dropped",
+    "error",
+    *(n for n in vars(Counts("")) if n not in ("step", "codes", "nulls", "notes", "dropped")),
+)
 """What `expect: {...}` of a test may name, beside `dropped.code`."""
 
 
@@ -22,13 +27,17 @@ def check_tests(recipe: Recipe, plan: Plan, problems: Problems) -> None:
         node = plan.nodes.get(case.step)
         if node is None and case.step not in recipe.broken and case.step not in {s.id for s in recipe.steps}:
             named = [s.id for s in recipe.steps if s.named]
-            help = did_you_mean(case.step, plan.nodes) or (f"steps with an id: {', '.join(named)}" if named else "give the step an `id:`")
+            help = did_you_mean(case.step, plan.nodes) or (
+                f"steps with an id: {', '.join(named)}" if named else "give the step an `id:`"
+            )
             problems.error("R137", f"no step is called `{case.step}`", case.place.at("step").span(), help=help)
         _known(case.overrides, recipe.params, "R115", "unknown parameter", case.place.at("with"), problems)
         _known(case.models, recipe.models, "R124", "unknown model", case.place.at("models"), problems)
         if node is not None and node.verb == "load":
             help = "test the step that reads it, or write the rows into a file and run"
-            problems.error("R128", "a `load` reads files: no test can give it rows", case.place.at("step").span(), help=help)
+            problems.error(
+                "R128", "a `load` reads files: no test can give it rows", case.place.at("step").span(), help=help
+            )
         elif node is not None:
             ports = [s.name for s in declared.specs(type(node.operator)).values() if s.kind == "dataset"]
             _known(case.ports, ports, "R112", f"`{node.entry.full}` has no port", case.place.at("from"), problems)
@@ -49,4 +58,6 @@ def _expected(case: TestCase, problems: Problems) -> None:
         known = [k for k in case.expect if k.startswith("dropped.")]
         _known(case.expect, [*EXPECTED, *known], "R128", "a test cannot expect", place, problems)
     elif not (isinstance(case.expect, list) and all(isinstance(r, dict) for r in case.expect)):
-        problems.error("R128", "`expect:` is a list of rows, or {rows, dropped, error}", place.span(), help="`expect: {rows: 2}`")
+        problems.error(
+            "R128", "`expect:` is a list of rows, or {rows, dropped, error}", place.span(), help="`expect: {rows: 2}`"
+        )

@@ -8,8 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 from sftrecipe.errors import Problems, did_you_mean
 from sftrecipe.expressions import ExpressionError, Function, check
-from sftrecipe.plan.flow import Flows
 from sftrecipe.plan.cases import check_tests
+from sftrecipe.plan.flow import Flows
 from sftrecipe.plan.graph import Plan, check_graph, check_idle
 from sftrecipe.plan.node import Node
 from sftrecipe.plan.resolve import Resolver
@@ -106,7 +106,11 @@ def _expectations(node: Node, problems: Problems) -> None:
         except ExpressionError as error:
             here = place.at(at) if isinstance(place.written(), list) else place
             wrong = plain[error.start : error.end]
-            help = did_you_mean(wrong, COUNTS) or f"it speaks of {', '.join(COUNTS)}" if error.code == "R520" else error.help
+            help = (
+                did_you_mean(wrong, COUNTS) or f"it speaks of {', '.join(COUNTS)}"
+                if error.code == "R520"
+                else error.help
+            )
             start = text.find(wrong) if error.code == "R520" else error.start
             message = f"`expect:` knows no `{wrong}`" if error.code == "R520" else f"`expect:`: {error.message}"
             problems.error("R121", message, here.inside(start, start + len(wrong)), help=help)
@@ -115,7 +119,11 @@ def _expectations(node: Node, problems: Problems) -> None:
 def _artefacts(plan: Plan, node: Node, problems: Problems) -> None:
     for name, (step, _) in node.artefacts.items():
         if step not in plan.nodes:
-            problems.error("R107", f"`{step}` stands below: an artefact is there only after its step", node.step.params_place.at(name).span())
+            problems.error(
+                "R107",
+                f"`{step}` stands below: an artefact is there only after its step",
+                node.step.params_place.at(name).span(),
+            )
 
 
 def _requires(recipe: Recipe, problems: Problems) -> None:
@@ -124,16 +132,28 @@ def _requires(recipe: Recipe, problems: Problems) -> None:
         match = re.fullmatch(r"\s*([A-Za-z0-9._-]+)\s*(?:(>=|==)\s*([0-9][0-9a-zA-Z.]*))?\s*", text)
         span = recipe.place.at("requires", at).span()
         if match is None:
-            problems.error("R101", f"`{text}` is no requirement", span, help="`package`, `package>=1.2` or `package==1.2`")
+            problems.error(
+                "R101", f"`{text}` is no requirement", span, help="`package`, `package>=1.2` or `package==1.2`"
+            )
             continue
         name, relation, wanted = match.groups()
         try:
             have = version(name)
         except PackageNotFoundError:
-            problems.error("R133", f"the recipe requires `{text}`, which is not installed", span, help=f"pip install '{text.strip()}'")
+            problems.error(
+                "R133",
+                f"the recipe requires `{text}`, which is not installed",
+                span,
+                help=f"pip install '{text.strip()}'",
+            )
             continue
         if relation and not _meets(have, relation, wanted):
-            problems.error("R133", f"the recipe requires `{text}`; {name} {have} is installed", span, help=f"pip install '{text.strip()}'")
+            problems.error(
+                "R133",
+                f"the recipe requires `{text}`; {name} {have} is installed",
+                span,
+                help=f"pip install '{text.strip()}'",
+            )
 
 
 def _meets(have: str, relation: str, wanted: str) -> bool:
@@ -141,5 +161,3 @@ def _meets(have: str, relation: str, wanted: str) -> bool:
         return [int(p) for p in re.findall(r"\d+", text)]
 
     return parts(have) >= parts(wanted) if relation == ">=" else have == wanted
-
-

@@ -76,7 +76,9 @@ class Flows:
 
     def _of(self, ref: Ref) -> Columns:
         if not ref.step:  # a part of another recipe: what comes in is not known here
-            return {n: Column.of(w, ALL_TEXTS if n == "messages" else frozenset()) for n, w in FIXED.items()} | {"": Column.of("any")}
+            return {n: Column.of(w, ALL_TEXTS if n == "messages" else frozenset()) for n, w in FIXED.items()} | {
+                "": Column.of("any")
+            }
         if ref.port == "quarantined":
             return {n: Column.of(w) for n, w in QUARANTINE.items()}
         return self.before.get(ref.step, {}) if ref.port == "dropped" else self.after.get(ref.step, {})
@@ -88,7 +90,9 @@ class Flows:
                 known = merged.get(name)
                 if known and known.type != column.type and not known.type.accepts(column.type):
                     text = f"column `{name}` is {known.type} in one input and {column.type} in `{ref}`"
-                    self.problems.error("R402", text, node.step.params_place.key(), help="give it one type where it is made")
+                    self.problems.error(
+                        "R402", text, node.step.params_place.key(), help="give it one type where it is made"
+                    )
                 elif not known or column.stale:
                     merged[name] = column
         return merged
@@ -185,7 +189,12 @@ class Flows:
             if "" in columns or name in self.told:
                 return
             self.told.add(name)
-            self._once("R401", f"`{node.id}` reads column `{name}`, which nothing above writes", span, self._column_help(name, columns))
+            self._once(
+                "R401",
+                f"`{node.id}` reads column `{name}`, which nothing above writes",
+                span,
+                self._column_help(name, columns),
+            )
         elif column.stale:
             text = f"`{node.id}` reads `{name}`, which `{column.stale}` made stale by rewriting the text it was computed from"
             self._once("R403", text, span, f"compute `{name}` again after `{column.stale}`")
@@ -228,12 +237,26 @@ class Flows:
         if name == "id":
             self.problems.error("R405", "`id` names a row and cannot be written", span, help="choose another name")
         elif name.startswith("_") or not name.isidentifier():
-            self.problems.error("R405", f"`{name}` is no column name", span, help="letters, digits and `_`, a letter first")
+            self.problems.error(
+                "R405", f"`{name}` is no column name", span, help="letters, digits and `_`, a letter first"
+            )
         elif name in DERIVED:
             help = "choose another name; a step that rewrites `messages` changes it"
-            self.problems.error("R405", f"`{name}` is read off `messages` and cannot be written as a column", span, help=help)
-        elif known and not known.stale and node.step.where is None and name not in node.flow.reads and node.verb not in ("format", "select"):
-            help = "write to another column with `into:`" if "into" in declared.specs(type(node.operator)) else "choose another name"
+            self.problems.error(
+                "R405", f"`{name}` is read off `messages` and cannot be written as a column", span, help=help
+            )
+        elif (
+            known
+            and not known.stale
+            and node.step.where is None
+            and name not in node.flow.reads
+            and node.verb not in ("format", "select")
+        ):
+            help = (
+                "write to another column with `into:`"
+                if "into" in declared.specs(type(node.operator))
+                else "choose another name"
+            )
             self.problems.error("R404", f"`{node.id}` would overwrite the live column `{name}`", span, help=help)
 
     def _texts_of(self, node: Node, reads: Iterable[str]) -> frozenset[str]:
@@ -257,9 +280,11 @@ def _values(node: Node, spec: declared.ParamSpec) -> list[tuple[object, Place]]:
     if value is None:
         return []
     place = step.params_place if step.has_positional and spec.positional else step.params_place.at(spec.name)
-    given = step.has_positional and spec.positional or spec.name in step.params
+    given = (step.has_positional and spec.positional) or spec.name in step.params
     if isinstance(value, Mapping) and spec.many == "dict":
-        return [(v, step.params_place.at(k) if spec.rest and k in step.params else place.at(k)) for k, v in value.items()]
+        return [
+            (v, step.params_place.at(k) if spec.rest and k in step.params else place.at(k)) for k, v in value.items()
+        ]
     if isinstance(value, list):
         return [(v, place.at(i)) for i, v in enumerate(value)]
     return [(value, place if given else step.params_place.at_key())]

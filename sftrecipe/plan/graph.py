@@ -69,23 +69,44 @@ def check_idle(plan: Plan, problems: Problems) -> None:
     for node in plan.nodes.values():
         idle = node.verb not in ("write", "measure") and not plan.readers(node.id) and not plan.users(node.id)
         if idle and node.id != last and not node.step.is_eval:
-            problems.warning("R127", f"no step reads `{node.id}`", node.place.span(), help="name it with `from:`, or remove it")
+            problems.warning(
+                "R127", f"no step reads `{node.id}`", node.place.span(), help="name it with `from:`, or remove it"
+            )
         elif idle and node.step.is_eval:
-            problems.warning("R127", f"no step reads the evaluation rows `{node.id}`", node.place.span(), help="`from: {against: ...}`")
+            problems.warning(
+                "R127",
+                f"no step reads the evaluation rows `{node.id}`",
+                node.place.span(),
+                help="`from: {against: ...}`",
+            )
 
 
 def _check_inputs(plan: Plan, node: Node, problems: Problems) -> None:
     if len(node.inputs) > 1 and not node.operator.many_inputs:
-        problems.error("R110", f"`{node.entry.full}` reads one input, not {len(node.inputs)}", node.place.at("from").span(), help="put a `mix` before it")
+        problems.error(
+            "R110",
+            f"`{node.entry.full}` reads one input, not {len(node.inputs)}",
+            node.place.at("from").span(),
+            help="put a `mix` before it",
+        )
     for ref in _refs(node):
         source = plan.nodes.get(ref.step)
         if source is None or not ref.port:
             continue
         ports = PORTS.get(source.verb, ())
         if ref.port not in ports:
-            known = f"`{source.verb}` has the port {' and '.join(ports)}" if ports else f"a `{source.verb}` step has no ports"
+            known = (
+                f"`{source.verb}` has the port {' and '.join(ports)}"
+                if ports
+                else f"a `{source.verb}` step has no ports"
+            )
             place = node.place.at("from")
-            problems.error("R108", f"`{ref.step}` has no port `{ref.port}`", place.span(), help=did_you_mean(ref.port, ports) or known)
+            problems.error(
+                "R108",
+                f"`{ref.step}` has no port `{ref.port}`",
+                place.span(),
+                help=did_you_mean(ref.port, ports) or known,
+            )
 
 
 def _check_eval(plan: Plan, node: Node, problems: Problems) -> None:
@@ -101,6 +122,11 @@ def _check_eval(plan: Plan, node: Node, problems: Problems) -> None:
         seen.add(ref.step)
         if source.step.is_eval and ref.port != "quarantined":
             text = f"the evaluation rows of `{source.id}` would reach the output of `{node.id}`"
-            problems.error("R126", text, node.place.span(), help="evaluation rows may be read through side ports only: `from: {against: ...}`")
+            problems.error(
+                "R126",
+                text,
+                node.place.span(),
+                help="evaluation rows may be read through side ports only: `from: {against: ...}`",
+            )
             return
         todo += source.inputs

@@ -64,7 +64,9 @@ def step_seed(recipe_seed: int, node: Node) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
 
 
-def step_parts(node: Node, seed: int, providers: Mapping[str, Provider], artefacts: Mapping[str, str]) -> dict[str, Any]:
+def step_parts(
+    node: Node, seed: int, providers: Mapping[str, Provider], artefacts: Mapping[str, str]
+) -> dict[str, Any]:
     """What a step's result depends on, beside its rows. `artefacts`: digest of each artefact parameter."""
     operator = node.operator
     known = declared.specs(type(operator))
@@ -81,7 +83,11 @@ def step_parts(node: Node, seed: int, providers: Mapping[str, Provider], artefac
         "where": node.step.where,
         "on_error": node.step.on_error,
         "seed": seed,
-        "constants": {k: v for k, v in node.step.constants.items() if f"params.{k}" in canonical(node.step.raw) + str(node.step.where)},
+        "constants": {
+            k: v
+            for k, v in node.step.constants.items()
+            if f"params.{k}" in canonical(node.step.raw) + str(node.step.where)
+        },
         "functions": node.functions,
         "files": {name: file_digest(path) for name, path in sorted(node.files.items())},
         "artefacts": dict(sorted(artefacts.items())),
@@ -102,7 +108,11 @@ def _identity(name: str, providers: Mapping[str, Provider]) -> dict[str, Any]:
 def key_of(stage: Stage, parts: Sequence[Mapping[str, Any]], inputs: Mapping[str, str]) -> str:
     """The key of a stage from the parts of its steps and the content digests of what it reads."""
     # not sorted: the order of a mapping (the stages of a mix, its inputs) may be the order of the rows
-    text = json.dumps({"format": FORMAT, "kind": stage.kind, "steps": list(parts), "inputs": dict(inputs)}, ensure_ascii=False, default=str)
+    text = json.dumps(
+        {"format": FORMAT, "kind": stage.kind, "steps": list(parts), "inputs": dict(inputs)},
+        ensure_ascii=False,
+        default=str,
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
@@ -115,8 +125,17 @@ def changed(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> str:
             before = old.get(name) or {}
             for key in sorted({*before, *value}):
                 if before.get(key) != value.get(key):
-                    word = {"params": "parameter", "files": "file", "taken": "file", "models": "model", "inputs": "input", "constants": "parameter"}.get(name, name)
-                    return f"{word} `{key}` changed" + (f": {before.get(key)!r} -> {value.get(key)!r}" if name in ("params", "constants") else "")
+                    word = {
+                        "params": "parameter",
+                        "files": "file",
+                        "taken": "file",
+                        "models": "model",
+                        "inputs": "input",
+                        "constants": "parameter",
+                    }.get(name, name)
+                    return f"{word} `{key}` changed" + (
+                        f": {before.get(key)!r} -> {value.get(key)!r}" if name in ("params", "constants") else ""
+                    )
         elif old.get(name) != value:
             return f"{name} changed: {old.get(name)!r} -> {value!r}"
     return "a stored file is gone"

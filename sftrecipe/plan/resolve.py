@@ -16,7 +16,7 @@ from sftrecipe.operators import Operator
 from sftrecipe.params import ParamSpec
 from sftrecipe.plan.node import Node
 from sftrecipe.plan.values import as_numbers, check_schema, env_names, read_text
-from sftrecipe.recipe import ModelSpec, Place, Recipe, Step
+from sftrecipe.recipe import Place, Recipe, Step
 from sftrecipe.recipe.model import CommandLinePath, Unresolved, is_unresolved
 from sftrecipe.recipe.steps import no_reference
 from sftrecipe.registry import Entry, Registry
@@ -48,7 +48,9 @@ class Resolver:
                 self._tell(error, spec.place.at("use"))
                 continue
             known = {k: v for k, v in spec.params.items() if not is_unresolved(v)}
-            if not check_schema(cls, known, spec.place, f"model provider `{spec.use}`", self.problems, given=spec.params):
+            if not check_schema(
+                cls, known, spec.place, f"model provider `{spec.use}`", self.problems, given=spec.params
+            ):
                 continue
             values = {k: self._provider_value(s, spec.params[k], spec.place.at(k)) for k, s in declared.specs(cls).items()
                       if k in spec.params}  # fmt: skip
@@ -82,7 +84,9 @@ class Resolver:
             return None
         return self._operator_node(step, cls, entry, step.params, step.params_place)
 
-    def _operator_node(self, step: Step, cls: type[Operator], entry: Entry, given: Mapping[str, Any], place: Place) -> Node | None:
+    def _operator_node(
+        self, step: Step, cls: type[Operator], entry: Entry, given: Mapping[str, Any], place: Place
+    ) -> Node | None:
         if place is step.params_place:
             self._ports(step, cls, entry)
         values = self._mapping(step, cls, given, place)
@@ -121,13 +125,20 @@ class Resolver:
             self.problems.append(broke(node.entry, error, place))
             return None
 
-    def _mapping(self, step: Step, cls: type[Operator], given: Mapping[str, Any], place: Place) -> dict[str, Any] | None:
+    def _mapping(
+        self, step: Step, cls: type[Operator], given: Mapping[str, Any], place: Place
+    ) -> dict[str, Any] | None:
         """Parameters by name: a scalar goes to the positional one, unknown keys to the one that takes the rest."""
         if step.has_positional and place is step.params_place:
             spec = declared.positional(cls)
             if spec is None:
                 names = ", ".join(declared.specs(cls)) or "none"
-                self.problems.error("R305", f"`{step.operator}` takes a mapping of parameters", place.span(), help=f"its parameters: {names}")
+                self.problems.error(
+                    "R305",
+                    f"`{step.operator}` takes a mapping of parameters",
+                    place.span(),
+                    help=f"its parameters: {names}",
+                )
                 return None
             return {spec.name: step.positional}
         rest = declared.rest(cls)
@@ -152,26 +163,37 @@ class Resolver:
             return self._files(node, spec, value, place)
         if spec.kind == "taken":
             for at, text in _texts(value):
-                node.taken[spec.name if at is None else f"{spec.name}.{at}"] = _absolute(str(text), place if at is None else place.at(at))
+                node.taken[spec.name if at is None else f"{spec.name}.{at}"] = _absolute(
+                    str(text), place if at is None else place.at(at)
+                )
             return value
         if _is_file_form(value):
             return self._text_file(node, spec, value, place)
         if spec.kind == "template" and isinstance(value, (Mapping, list)):
-            made = {at: self._text_file(node, spec, v, place.at(at), whole=True) if _is_file_form(v) else v for at, v in _texts(value)}
+            made = {
+                at: self._text_file(node, spec, v, place.at(at), whole=True) if _is_file_form(v) else v
+                for at, v in _texts(value)
+            }
             value = made if isinstance(value, Mapping) else list(made.values())
-        if spec.kind == "expr" and any([no_reference(t, at, self.problems) for t, at in _written(place, value if spec.rest else None)]):
+        if spec.kind == "expr" and any(
+            [no_reference(t, at, self.problems) for t, at in _written(place, value if spec.rest else None)]
+        ):
             return Unresolved(spec.name)
         return self._plain(spec, value, place)
 
     def _plain(self, spec: ParamSpec, value: Any, place: Place) -> Any:
         names = env_names(value)
         if spec.kind == "secret" and value is not None and not names:
-            help = f"write `{spec.name}: \"${{env:NAME}}\"` and set NAME in the environment"
-            self.problems.error("R129", f"`{spec.name}` is a secret and must not stand in a recipe", place.span(), help=help)
+            help = f'write `{spec.name}: "${{env:NAME}}"` and set NAME in the environment'
+            self.problems.error(
+                "R129", f"`{spec.name}` is a secret and must not stand in a recipe", place.span(), help=help
+            )
             return Unresolved(spec.name)
         if spec.kind != "secret" and names:
             help = f"`{spec.name}` is none: write it out, or make it a parameter and give it with `-p`"
-            self.problems.error("R138", f"`${{env:{names[0]}}}` may only be given to a secret parameter", place.span(), help=help)
+            self.problems.error(
+                "R138", f"`${{env:{names[0]}}}` may only be given to a secret parameter", place.span(), help=help
+            )
             return Unresolved(spec.name)
         return as_numbers(spec.accepts, value)
 
@@ -179,7 +201,9 @@ class Resolver:
         """An operator as value: `until: score.tests` or `until: {score.tests: {timeout: 4}}`."""
         name, given = (value, {}) if isinstance(value, str) else next(iter(value.items()))
         inner_place = place if isinstance(value, str) else place.at(name)
-        full = name if name.partition(".")[0] == spec.target.verb or not spec.target.verb else f"{spec.target.verb}.{name}"
+        full = (
+            name if name.partition(".")[0] == spec.target.verb or not spec.target.verb else f"{spec.target.verb}.{name}"
+        )
         try:
             entry = self.registry.entry(*full.split(".", 1)) if "." in full else self.registry.entry(full, "")
             cls = self.registry.operator(full)
@@ -188,7 +212,16 @@ class Resolver:
             return None
         alone = given is not None and not isinstance(given, Mapping)
         params = {} if alone else dict(given or {})
-        step = Step(node.id, full, params, given, inner_place, inner_place, models=node.step.models, constants=node.step.constants)
+        step = Step(
+            node.id,
+            full,
+            params,
+            given,
+            inner_place,
+            inner_place,
+            models=node.step.models,
+            constants=node.step.constants,
+        )
         step.positional, step.has_positional = (given, True) if alone else (None, False)
         inner = self._operator_node(step, cls, entry, step.params, inner_place)
         if inner is None:
@@ -201,7 +234,9 @@ class Resolver:
         model = self.recipe.models.get(name)
         if model is None:
             known = self.recipe.models
-            help = did_you_mean(name, known) or (f"`models:` has {', '.join(known)}" if known else "the recipe has no `models:`")
+            help = did_you_mean(name, known) or (
+                f"`models:` has {', '.join(known)}" if known else "the recipe has no `models:`"
+            )
             self.problems.error("R124", f"unknown model `{name}`", place.span(), help=help)
             return
         provider = self.providers.get(name)
@@ -229,7 +264,9 @@ class Resolver:
             node.files[f"{spec.name}.{at}" if at is not None else spec.name] = path
         return value
 
-    def _text_file(self, node: Node, spec: ParamSpec, value: Mapping[str, Any], place: Place, *, whole: bool = False) -> Any:
+    def _text_file(
+        self, node: Node, spec: ParamSpec, value: Mapping[str, Any], place: Place, *, whole: bool = False
+    ) -> Any:
         """{file: path} where a text or list is asked for: the file's text, or its lines."""
         path = _absolute(str(value["file"]), place.at("file"))
         if not path.is_file():
@@ -240,7 +277,9 @@ class Resolver:
 
     def _missing(self, path: Path, text: str, place: Place, near: str = "") -> None:
         names = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
-        beside = f"{shown(path.parent)} holds {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}" if names else ""
+        beside = (
+            f"{shown(path.parent)} holds {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}" if names else ""
+        )
         help = near or did_you_mean(path.name, names) or beside or f"there is no folder {shown(path.parent)} either"
         self.problems.error("R132", f"there is no file {text}", place.span(), help=help)
 
@@ -248,13 +287,19 @@ class Resolver:
         known = {s.name: s for s in declared.specs(cls).values() if s.kind == "dataset"}
         for name in step.ports:
             if name not in known:
-                help = did_you_mean(name, known) or (f"its ports: rows, {', '.join(known)}" if known else "it has no side ports")
-                self.problems.error("R112", f"`{entry.full}` has no port `{name}`", step.place.at("from", name).key(), help=help)
+                help = did_you_mean(name, known) or (
+                    f"its ports: rows, {', '.join(known)}" if known else "it has no side ports"
+                )
+                self.problems.error(
+                    "R112", f"`{entry.full}` has no port `{name}`", step.place.at("from", name).key(), help=help
+                )
         for name, spec in known.items():
             misspelt = any(n not in known for n in step.ports)
             if spec.required and name not in step.ports and not misspelt:
                 help = f"`from: {{{name}: id}}` under the step"
-                self.problems.error("R111", f"`{entry.full}` needs its port `{name}`", step.params_place.key(), help=help)
+                self.problems.error(
+                    "R111", f"`{entry.full}` needs its port `{name}`", step.params_place.key(), help=help
+                )
 
     def _located(self, node: Node, place: Place) -> dict[str, Any]:
         """`path` and `sources` of a load with paths made absolute: from the recipe's folder, or the working folder for `-p`."""
@@ -269,8 +314,14 @@ class Resolver:
         for extra in cls.needs:
             missing = [m for m in EXTRAS.get(extra, (extra,)) if importlib.util.find_spec(m.partition(".")[0]) is None]
             if missing:
-                help = f"pip install 'sftrecipe[{extra}]'" if extra in EXTRAS else f"install the package that brings `{extra}`"
-                self.problems.error("P004", f"{what} needs {', '.join(missing)}, which is not installed", place.key(), help=help)
+                help = (
+                    f"pip install 'sftrecipe[{extra}]'"
+                    if extra in EXTRAS
+                    else f"install the package that brings `{extra}`"
+                )
+                self.problems.error(
+                    "P004", f"{what} needs {', '.join(missing)}, which is not installed", place.key(), help=help
+                )
 
     def _tell(self, error: RecipeError, place: Place, *, key: bool = False) -> None:
         for p in error.problems:
@@ -279,7 +330,9 @@ class Resolver:
 
 def _written(place: Place, keys: Any) -> list[tuple[Any, Place]]:
     """The texts that stand at a place of the file (of `keys`, if given) before parameters were filled in, each with its place."""
-    return [(t, place if at is None else place.at(at)) for at, t in _texts(place.written()) if keys is None or at in keys]
+    return [
+        (t, place if at is None else place.at(at)) for at, t in _texts(place.written()) if keys is None or at in keys
+    ]
 
 
 def broke(entry: Entry, error: Exception, place: Place) -> Problem:
@@ -319,7 +372,10 @@ def _locate(value: Any, place: Place) -> Any:
         return [_locate(v, place.at(i)) for i, v in enumerate(value)]
     if isinstance(value, Mapping):
         # a source is a path, or a mapping with `path` and its own options
-        return {k: _locate(v, place.at(k)) if not isinstance(v, Mapping) else _located_source(v, place.at(k)) for k, v in value.items()}
+        return {
+            k: _locate(v, place.at(k)) if not isinstance(v, Mapping) else _located_source(v, place.at(k))
+            for k, v in value.items()
+        }
     return value
 
 

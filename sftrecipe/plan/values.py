@@ -42,7 +42,9 @@ def as_numbers(accepts: Mapping[str, Any], value: Any) -> Any:
         items = next((o["items"] for o in options if o.get("items")), {})
         return [as_numbers(items, v) for v in value]
     if isinstance(value, Mapping):
-        each = next((o["additionalProperties"] for o in options if isinstance(o.get("additionalProperties"), Mapping)), {})
+        each = next(
+            (o["additionalProperties"] for o in options if isinstance(o.get("additionalProperties"), Mapping)), {}
+        )
         return {k: as_numbers(each, v) for k, v in value.items()}
     return value
 
@@ -66,7 +68,13 @@ def read_text(path: Path, place: Place, problems: Problems) -> str:
 
 
 def check_schema(
-    cls: type, values: Mapping[str, Any], place: Place, what: str, problems: Problems, *, given: Mapping[str, Any] | None = None
+    cls: type,
+    values: Mapping[str, Any],
+    place: Place,
+    what: str,
+    problems: Problems,
+    *,
+    given: Mapping[str, Any] | None = None,
 ) -> bool:
     """Tells every misfit of `values` with the parameters of `cls`. `given` also holds values left out of `values`."""
     known = declared.specs(cls)
@@ -76,21 +84,28 @@ def check_schema(
         if key not in known:
             help = did_you_mean(key, known) or (f"it has {', '.join(known)}" if known else "it has no parameters")
             problems.error("R301", f"{what} has no parameter `{key}`", place.at(key).key(), help=help)
-    missing = [s for s in known.values() if s.required and s.kind != "dataset" and not s.rest and s.name not in everything]
+    missing = [
+        s for s in known.values() if s.required and s.kind != "dataset" and not s.rest and s.name not in everything
+    ]
     for spec in missing:
         problems.error("R303", f"{what} needs `{spec.name}`", place.key(), help=spec.doc)
     positional = declared.positional(cls)
     for name, value in values.items():
         if name in known and known[name].kind != "dataset":
             written = place.written()
-            alone = positional is not None and positional.name == name and written is not None and not isinstance(written, Mapping)
+            alone = (
+                positional is not None
+                and positional.name == name
+                and written is not None
+                and not isinstance(written, Mapping)
+            )
             inline = known[name].rest and not (isinstance(written, Mapping) and name in written)
             _check_value(known[name], value, place if alone or inline else place.at(name), what, problems)
     return len(problems.errors) == before
 
 
 def _check_value(spec: declared.ParamSpec, value: Any, place: Place, what: str, problems: Problems) -> None:
-    if value is None and (spec.optional or spec.default is None) or _plainly_fits(spec.accepts, value):
+    if (value is None and (spec.optional or spec.default is None)) or _plainly_fits(spec.accepts, value):
         return
     from jsonschema import Draft7Validator
 
@@ -125,7 +140,9 @@ def _plainly_fits(accepts: Mapping[str, Any], value: Any) -> bool:
     if isinstance(value, list) and not all(_plainly_fits(accepts.get("items", {}), v) for v in value):
         return False
     inner = accepts.get("additionalProperties", {})
-    if isinstance(value, dict) and not (isinstance(inner, dict) and all(_plainly_fits(inner, v) for v in value.values())):
+    if isinstance(value, dict) and not (
+        isinstance(inner, dict) and all(_plainly_fits(inner, v) for v in value.values())
+    ):
         return False
     return all(holds(value, accepts[name]) for name, holds in _BOUNDS.items() if name in accepts)
 
@@ -134,7 +151,12 @@ def _words(spec: declared.ParamSpec, error: Any) -> tuple[str, str, str]:
     """(code, what is wrong, advice) for one complaint of jsonschema."""
     value, rule = error.instance, error.validator
     if rule in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
-        words = {"minimum": "at least", "maximum": "at most", "exclusiveMinimum": "more than", "exclusiveMaximum": "less than"}
+        words = {
+            "minimum": "at least",
+            "maximum": "at most",
+            "exclusiveMinimum": "more than",
+            "exclusiveMaximum": "less than",
+        }
         return "R304", f"must be {words[rule]} {error.validator_value}, not `{value}`", spec.doc
     if rule == "enum":
         allowed = [str(v) for v in error.validator_value]
@@ -146,7 +168,11 @@ def _words(spec: declared.ParamSpec, error: Any) -> tuple[str, str, str]:
         inner = _nearest(error)
         if inner is not None:
             return _words(spec, inner)
-        return "R302", f"must be {_either(error.validator_value)}, not {_show(value)}", _near_choice(value, error.validator_value) or spec.doc
+        return (
+            "R302",
+            f"must be {_either(error.validator_value)}, not {_show(value)}",
+            _near_choice(value, error.validator_value) or spec.doc,
+        )
     if rule == "type":
         kinds = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
         return "R302", f"must be {_either([{'type': k} for k in kinds])}, not {_show(value)}", spec.doc
@@ -166,7 +192,11 @@ def _nearest(error: Any) -> Any:
 
 def _near_choice(value: Any, options: Iterable[Mapping[str, Any]]) -> str:
     """The choice that was meant, among alternatives that have choices."""
-    known = [str(c) for o in options for c in (*o.get("enum", ()), *(e for i in o.get("anyOf", ()) for e in i.get("enum", ())))]
+    known = [
+        str(c)
+        for o in options
+        for c in (*o.get("enum", ()), *(e for i in o.get("anyOf", ()) for e in i.get("enum", ())))
+    ]
     return did_you_mean(str(value), known)
 
 

@@ -19,7 +19,14 @@ PARAM_KEYS = ("type", "default", "min", "max", "choices", "about")
 PARAM_TYPES: Mapping[str, tuple[type, ...]] = {
     "int": (int,), "float": (int, float), "bool": (bool,), "text": (str,), "list": (list,), "map": (dict,), "any": (object,),
 }  # fmt: skip
-_WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "text": "text", "list": "a list", "map": "a mapping"}
+_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "text": "text",
+    "list": "a list",
+    "map": "a mapping",
+}
 MACHINE = ("workers", "store", "engine", "with", "limit", "shard_mb")
 _REFERENCE = re.compile(r"\$\{([^}]*)\}")
 
@@ -45,12 +52,25 @@ class Document:
         for key in data:
             if key not in TOP_LEVEL and not str(key).startswith("x-"):
                 machine = "it belongs to a machine: give it as an option, or in `[tool.sftrecipe]` of pyproject.toml"
-                help = machine if key in MACHINE else did_you_mean(str(key), TOP_LEVEL) or "only keys that begin with `x-` are free"
-                problems.error("R102", f"unknown key `{key}` at the top of the recipe", source.key_span((key,)), help=help)
+                help = (
+                    machine
+                    if key in MACHINE
+                    else did_you_mean(str(key), TOP_LEVEL) or "only keys that begin with `x-` are free"
+                )
+                problems.error(
+                    "R102", f"unknown key `{key}` at the top of the recipe", source.key_span((key,)), help=help
+                )
         if not isinstance(data.get("recipe"), str):
-            problems.error("R101", "`recipe:` must give the recipe's name", source.span(("recipe",)), help="`recipe: my-mix`")
+            problems.error(
+                "R101", "`recipe:` must give the recipe's name", source.span(("recipe",)), help="`recipe: my-mix`"
+            )
         if not isinstance(data.get("steps"), list) or not data.get("steps"):
-            problems.error("R101", "`steps:` must list at least one step", source.span(("steps",)), help="each step begins with `- `")
+            problems.error(
+                "R101",
+                "`steps:` must list at least one step",
+                source.span(("steps",)),
+                help="each step begins with `- `",
+            )
         if data.get("grammar") != 1:
             text = f"grammar {data['grammar']!r} is not known" if "grammar" in data else "`grammar: 1` is missing"
             help = "this version reads `grammar: 1`" if "grammar" in data else "write `grammar: 1` below `recipe:`"
@@ -73,12 +93,16 @@ class Document:
         """Replaces what `variants: {name: {...}}` names. R117 if there is none."""
         variants = self.data.get("variants") or {}
         if name not in variants:
-            help = did_you_mean(name, variants) or (f"there are {', '.join(variants)}" if variants else "the recipe has none")
+            help = did_you_mean(name, variants) or (
+                f"there are {', '.join(variants)}" if variants else "the recipe has none"
+            )
             self.problems.error("R117", f"unknown variant `{name}`", self.source.span(("variants",)), help=help)
             return
         changes = variants[name]
         if not isinstance(changes, dict):
-            self.problems.error("R101", f"variant `{name}` must map paths to values", self.source.span(("variants", name)))
+            self.problems.error(
+                "R101", f"variant `{name}` must map paths to values", self.source.span(("variants", name))
+            )
             return
         for path, value in changes.items():
             self.override(str(path), value, self.place("variants", name, path))
@@ -148,12 +172,19 @@ def _near(word: str, at: Any) -> str:
 
 
 def _is_long(declared: Any) -> bool:
-    return isinstance(declared, dict) and bool(declared) and set(declared) <= set(PARAM_KEYS) and bool({"type", "default"} & set(declared))
+    return (
+        isinstance(declared, dict)
+        and bool(declared)
+        and set(declared) <= set(PARAM_KEYS)
+        and bool({"type", "default"} & set(declared))
+    )
 
 
 def resolve_params(document: Document) -> dict[str, Any]:
     """The values of `params:`, defaults and overrides, each checked against its declaration (R114, R116, R134)."""
-    return {name: _param(document, str(name), declared) for name, declared in (document.data.get("params") or {}).items()}
+    return {
+        name: _param(document, str(name), declared) for name, declared in (document.data.get("params") or {}).items()
+    }
 
 
 def _param(document: Document, name: str, declared: Any) -> Any:
@@ -168,10 +199,17 @@ def _param(document: Document, name: str, declared: Any) -> Any:
     wrong = _misdeclared(form, kind, declared)
     if wrong:
         key, text, help = wrong
-        problems.error("R114", f"parameter `{name}`: {text}", place.at(key).span() if key in form else place.at(key).key(), help=help)
+        problems.error(
+            "R114",
+            f"parameter `{name}`: {text}",
+            place.at(key).span() if key in form else place.at(key).key(),
+            help=help,
+        )
         return unknown
     if name not in document.given and "default" not in form:
-        problems.error("R134", f"parameter `{name}` has no default and is not given", place.key(), help=f"give `-p {name}=...`")
+        problems.error(
+            "R134", f"parameter `{name}` has no default and is not given", place.key(), help=f"give `-p {name}=...`"
+        )
         return unknown
     value = document.given.get(name, form.get("default"))
     value = _number(value) if kind in ("int", "float", "any") else value
@@ -191,7 +229,11 @@ def _misdeclared(form: Mapping[str, Any], kind: Any, declared: Any) -> tuple[str
             key = next(iter(near))
             return key, f"unknown key `{key}`", near[key]
     if kind not in PARAM_TYPES:
-        return "type", f"unknown type `{kind}`", did_you_mean(str(kind), PARAM_TYPES) or f"there are {', '.join(PARAM_TYPES)}"
+        return (
+            "type",
+            f"unknown type `{kind}`",
+            did_you_mean(str(kind), PARAM_TYPES) or f"there are {', '.join(PARAM_TYPES)}",
+        )
     for bound in ("min", "max"):
         if bound in form and kind not in ("int", "float"):
             return bound, f"`{bound}` goes with int and float, not with {kind}", "for texts there is `choices:`"
@@ -251,7 +293,9 @@ def fill(value: Any, params: Mapping[str, Any], place: Place, problems: Problems
     whole = _REFERENCE.fullmatch(value)
     if whole and not whole[1].startswith("env:"):
         return copy.deepcopy(_lookup(whole, params, place, problems, used))
-    pieces = [_lookup(m, params, place, problems, used) for m in _REFERENCE.finditer(value) if not m[1].startswith("env:")]
+    pieces = [
+        _lookup(m, params, place, problems, used) for m in _REFERENCE.finditer(value) if not m[1].startswith("env:")
+    ]
     if is_unresolved(pieces):
         return Unresolved(value)
     left = iter(pieces)

@@ -116,9 +116,11 @@ class _Reader:
 
     def _override(self, document: Document, name: str, value: Any, place: Place) -> None:
         known = document.data.get("params") or {}
-        first = name.split(".")[0]
+        first = name.split(".", maxsplit=1)[0]
         if first not in ("params", "models", "seed", "recipe", "steps") and first not in known:
-            help = did_you_mean(first, known) or (f"there are {', '.join(known)}" if known else "the recipe declares none")
+            help = did_you_mean(first, known) or (
+                f"there are {', '.join(known)}" if known else "the recipe declares none"
+            )
             self.problems.error("R115", f"unknown parameter `{first}`", place.span(), help=help)
             return
         document.override(name, value, place)
@@ -128,14 +130,27 @@ class _Reader:
         for name in values:
             if name not in used and f"params.{name}" not in text:
                 span = document.place("params", name).key()
-                self.hints.append(Problem("R131", f"parameter `{name}` is never used", span, help=f"write `${{params.{name}}}` where it belongs, or remove it", severity="warning"))
+                self.hints.append(
+                    Problem(
+                        "R131",
+                        f"parameter `{name}` is never used",
+                        span,
+                        help=f"write `${{params.{name}}}` where it belongs, or remove it",
+                        severity="warning",
+                    )
+                )
 
     def _models(self, document: Document, values: Mapping[str, Any], used: set[str]) -> dict[str, ModelSpec]:
         models = {}
         for name, entry in (document.data.get("models") or {}).items():
             place = document.place("models", name)
             if not isinstance(entry, dict) or not isinstance(entry.get("use"), str):
-                self.problems.error("R101", f"model `{name}` needs `use:`, its provider", place.span(), help=f"`{name}: {{use: openai, model: ...}}`")
+                self.problems.error(
+                    "R101",
+                    f"model `{name}` needs `use:`, its provider",
+                    place.span(),
+                    help=f"`{name}: {{use: openai, model: ...}}`",
+                )
                 continue
             filled = fill(entry, values, place, self.problems, used)
             models[str(name)] = ModelSpec(str(name), filled.pop("use"), filled, place)
@@ -159,7 +174,9 @@ class _Reader:
             if draft.id in names.outputs:
                 first = next(d for d in drafts if d.id == draft.id).place.at("id").span().line
                 note, help = f"the first is in line {first}", "give one of them another id"
-                self.problems.error("R106", f"two steps are called `{draft.id}`", draft.place.at("id").span(), note=note, help=help)
+                self.problems.error(
+                    "R106", f"two steps are called `{draft.id}`", draft.place.at("id").span(), note=note, help=help
+                )
                 draft.rename(f"{draft.id}#2")
             inputs, whole = self._inputs(draft, names, above)
             if not whole:
@@ -196,11 +213,15 @@ class _Reader:
         if draft.sources is not None:
             if verb == "load":
                 help = "it reads files, not a step"
-                self.problems.error("R123", "`from:` has no meaning for `load`", draft.place.at("from").key(), help=help)
+                self.problems.error(
+                    "R123", "`from:` has no meaning for `load`", draft.place.at("from").key(), help=help
+                )
                 return [], True
             at = draft.place.at("from")
             at = at.at("rows") if draft.named_rows else at
-            found = [self._ref(s, names, at if len(draft.sources) == 1 else at.at(i)) for i, s in enumerate(draft.sources)]
+            found = [
+                self._ref(s, names, at if len(draft.sources) == 1 else at.at(i)) for i, s in enumerate(draft.sources)
+            ]
             return [r for r in found if r], all(found)
         if verb == "load":
             return [], True
@@ -219,10 +240,14 @@ class _Reader:
             base = names.outputs[wanted.step]
             return Ref(base.step, wanted.port) if wanted.port else base
         if wanted.step in names.every:
-            self.problems.error("R107", f"`{wanted.step}` stands below: a step reads steps above it", place.span(), help="move it up")
+            self.problems.error(
+                "R107", f"`{wanted.step}` stands below: a step reads steps above it", place.span(), help="move it up"
+            )
             return None
         named = [n for n in names.outputs if "." not in n]
-        help = did_you_mean(wanted.step, named) or (f"steps above with an id: {', '.join(named)}" if named else "give the step an `id:`")
+        help = did_you_mean(wanted.step, named) or (
+            f"steps above with an id: {', '.join(named)}" if named else "give the step an `id:`"
+        )
         self.problems.error("R107", f"no step above is called `{wanted.step}`", place.span(), help=help)
         return None
 
@@ -239,7 +264,9 @@ class _Reader:
             message, help = error.message, error.help
             if error.code == "R520":
                 name = draft.when[error.start : error.end]
-                message = f"`when:` knows no `{name}`: it speaks of `params`, since it is decided before any row is read"
+                message = (
+                    f"`when:` knows no `{name}`: it speaks of `params`, since it is decided before any row is read"
+                )
                 help = f"write `params.{name}`" if name in values else did_you_mean(name, values)
             self.problems.error(error.code, message, place.inside(error.start, error.end), help=help)
             return True
@@ -253,7 +280,12 @@ class _Reader:
             return [], None
         if path.resolve() in self.stack or len(self.stack) >= MAX_DEPTH:
             chain = " -> ".join(p.name for p in [*self.stack, path])
-            self.problems.error("R135", f"recipes use each other without end: {chain}", place.span(), help="put what both need into a third")
+            self.problems.error(
+                "R135",
+                f"recipes use each other without end: {chain}",
+                place.span(),
+                help="put what both need into a third",
+            )
             return [], None
         before = len(self.problems.errors)
         given = [(str(k), v, draft.place.at("with", k)) for k, v in draft.given.items()]
@@ -262,18 +294,27 @@ class _Reader:
         except RecipeError as error:  # another file's YAML: its problems stand beside ours
             self.problems += error.problems
             return [], None
-        self.broken |= {f"{draft.id}/{s.id}" for s in inner.steps if s.id in self.broken or (not inputs and Ref("") in s.inputs)}
+        self.broken |= {
+            f"{draft.id}/{s.id}" for s in inner.steps if s.id in self.broken or (not inputs and Ref("") in s.inputs)
+        }
         prefix = f"{draft.id}/"
         for name in draft.models:
             if name not in inner.models:
                 help = did_you_mean(str(name), inner.models) or f"it names {', '.join(inner.models) or 'no models'}"
-                self.problems.error("R124", f"{draft.use} names no model `{name}`", draft.place.at("models", name).key(), help=help)
+                self.problems.error(
+                    "R124", f"{draft.use} names no model `{name}`", draft.place.at("models", name).key(), help=help
+                )
         renamed = {n: str(draft.models.get(n, prefix + n)) for n in inner.models}
         self.borrowed |= {renamed[n]: m for n, m in inner.models.items() if n not in draft.models}
         steps = [self._inline(s, prefix, inputs, renamed) for s in inner.steps]
         rows = [s for s in steps if s.verb not in ("measure", "write") and not s.is_eval]
         if not rows and len(self.problems.errors) == before:
-            self.problems.error("R136", f"{draft.use} has no step that hands rows on", place.span(), help="end it with the step whose rows are wanted")
+            self.problems.error(
+                "R136",
+                f"{draft.use} has no step that hands rows on",
+                place.span(),
+                help="end it with the step whose rows are wanted",
+            )
         if not rows:
             return steps, None
         return steps, Ref(rows[-1].id)
@@ -320,7 +361,12 @@ def _is_test(entry: Any, place: Place, problems: Problems) -> bool:
     """Whether an entry of `tests:` has the shape of a test (R128)."""
     before = len(problems)
     if not isinstance(entry, dict):
-        problems.error("R128", "a test is a mapping with name, step, given and expect", place.span(), help="`- {name: ..., step: ..., given: [...], expect: [...]}`")
+        problems.error(
+            "R128",
+            "a test is a mapping with name, step, given and expect",
+            place.span(),
+            help="`- {name: ..., step: ..., given: [...], expect: [...]}`",
+        )
         return False
     for key, value in entry.items():
         if key not in TEST_KEYS:
@@ -330,7 +376,12 @@ def _is_test(entry: Any, place: Place, problems: Problems) -> bool:
             problems.error("R128", f"`{key}:` of a test is {TEST_KEYS[key][1]}", place.at(key).span())
     for at, row in enumerate(entry["given"] if isinstance(entry.get("given"), list) else ()):
         if not isinstance(row, dict):
-            problems.error("R128", "a given row is a mapping of columns to values", place.at("given", at).span(), help="`- {query: ..., response: ...}`")
+            problems.error(
+                "R128",
+                "a given row is a mapping of columns to values",
+                place.at("given", at).span(),
+                help="`- {query: ..., response: ...}`",
+            )
     missing = [k for k in ("step", "expect") if entry.get(k) is None]
     if missing:
         problems.error("R128", f"a test needs {' and '.join(f'`{k}:`' for k in missing)}", place.span())

@@ -60,7 +60,12 @@ def draft_steps(items: list[Any], raw: list[Any], place: Place, problems: Proble
         if isinstance(item, dict):
             draft = _draft(item, original if isinstance(original, dict) else item, here, problems, counts)
         else:
-            problems.error("R104", "a step is an operator's name, or a mapping with one operator", here.span(), help="`- filter.duplicates`")
+            problems.error(
+                "R104",
+                "a step is an operator's name, or a mapping with one operator",
+                here.span(),
+                help="`- filter.duplicates`",
+            )
         drafts.append(draft or _lost(item, here, at))
     return drafts
 
@@ -71,7 +76,9 @@ def _lost(item: Any, place: Place, at: int) -> Draft:
     return Draft(None, "", {}, {}, place, id if isinstance(id, str) else f"?{at}", None, {}, None, {})
 
 
-def _draft(item: dict[str, Any], raw: dict[str, Any], place: Place, problems: Problems, counts: dict[str, int]) -> Draft | None:
+def _draft(
+    item: dict[str, Any], raw: dict[str, Any], place: Place, problems: Problems, counts: dict[str, int]
+) -> Draft | None:
     keys = [k for k in item if k not in RESERVED and not k.startswith("x-")]
     operators = [k for k in keys if _is_operator(k)]
     uses = "use" in item
@@ -112,10 +119,17 @@ def _strange(key: str, beside: bool, place: Place, problems: Problems) -> None:
     verb, dot, name = key.partition(".")
     near = did_you_mean(key, RESERVED)
     if beside and not dot and (near or not did_you_mean(verb, VERBS)):
-        problems.error("R103", f"unknown key `{key}` in a step", place.at(key).key(), help=near or f"beside the operator: {', '.join(RESERVED)}")
+        problems.error(
+            "R103",
+            f"unknown key `{key}` in a step",
+            place.at(key).key(),
+            help=near or f"beside the operator: {', '.join(RESERVED)}",
+        )
     elif verb in VERBS:
         help = f"`{verb}.{name.lower().replace('-', '_')}`?" if name else f"write `{verb}:` or `{verb}.name:`"
-        problems.error("R201", f"`{key}` is no operator's name: small letters, digits and `_`", place.at(key).key(), help=help)
+        problems.error(
+            "R201", f"`{key}` is no operator's name: small letters, digits and `_`", place.at(key).key(), help=help
+        )
     else:
         help = did_you_mean(verb, VERBS) or f"the verbs are {', '.join(VERBS)}"
         problems.error("R201", f"unknown verb `{verb}`", place.at(key).key(), help=help)
@@ -126,7 +140,9 @@ def _not_one(item: Mapping[str, Any], operators: list[str], strange: bool, place
     names = [*operators, *(["use"] if "use" in item else [])]
     if names:
         text = f"a step has one operator, this has {' and '.join(f'`{n}`' for n in names)}"
-        problems.error("R104", text, place.at(names[1]).key(), help="put each operator in a step of its own, with a `- ` before it")
+        problems.error(
+            "R104", text, place.at(names[1]).key(), help="put each operator in a step of its own, with a `- ` before it"
+        )
     elif not strange:
         problems.error("R104", "a step needs an operator", place.span(), help="for example `- filter.duplicates`")
 
@@ -145,7 +161,9 @@ def _when(item: Mapping[str, Any], raw: Mapping[str, Any], place: Place, problem
     if when is None or isinstance(when, bool):
         return None if when is None else str(when).lower()
     if not isinstance(when, str):
-        problems.error("R125", "`when:` is an expression over `params`", place.at("when").span(), help="`when: params.size > 100`")
+        problems.error(
+            "R125", "`when:` is an expression over `params`", place.at("when").span(), help="`when: params.size > 100`"
+        )
         return None
     return when
 
@@ -156,7 +174,12 @@ def no_reference(raw: Any, place: Place, problems: Problems) -> bool:
     if match is None:
         return False
     help = f"write `{_REFERENCE.sub(lambda m: m[1].strip(), raw)}`"
-    problems.error("R120", f"an expression takes `{match[1].strip()}` without `${{...}}`", place.inside(match.start(), match.end()), help=help)
+    problems.error(
+        "R120",
+        f"an expression takes `{match[1].strip()}` without `${{...}}`",
+        place.inside(match.start(), match.end()),
+        help=help,
+    )
     return True
 
 
@@ -170,22 +193,39 @@ def _reserved(step: Step, item: Mapping[str, Any], raw: Mapping[str, Any], place
         step.seed = seed
     if "where" in item:
         if step.verb not in WHERE_VERBS:
-            problems.error("R123", f"`where:` has no meaning for `{step.verb}`", place.at("where").key(), help="it goes with " + ", ".join(WHERE_VERBS))
+            problems.error(
+                "R123",
+                f"`where:` has no meaning for `{step.verb}`",
+                place.at("where").key(),
+                help="it goes with " + ", ".join(WHERE_VERBS),
+            )
         elif not isinstance(item["where"], (str, bool)):
-            problems.error("R125", "`where:` is an expression", place.at("where").span(), help='`where: source == "math"`')
+            problems.error(
+                "R125", "`where:` is an expression", place.at("where").span(), help='`where: source == "math"`'
+            )
         elif not no_reference(raw["where"], place.at("where"), problems):
             step.where = str(item["where"])
     if "on_error" in item:
         word = "null" if item["on_error"] is None else str(item["on_error"])
         if word not in ON_ERROR:
-            problems.error("R122", f"`on_error: {word}` is unknown", place.at("on_error").span(), help=did_you_mean(word, ON_ERROR) or "null, drop or stop")
+            problems.error(
+                "R122",
+                f"`on_error: {word}` is unknown",
+                place.at("on_error").span(),
+                help=did_you_mean(word, ON_ERROR) or "null, drop or stop",
+            )
         step.on_error = word
     if item.get("expect") is not None:
         at, many = place.at("expect"), isinstance(raw["expect"], list)
         for nth, text in enumerate(raw["expect"] if many else [raw["expect"]]):
             here = at.at(nth) if many else at
             if not isinstance(text, str):
-                problems.error("R125", "`expect:` is a condition, or a list of them", here.span(), help="`expect: dropped <= 0.05 * rows_in`")
+                problems.error(
+                    "R125",
+                    "`expect:` is a condition, or a list of them",
+                    here.span(),
+                    help="`expect: dropped <= 0.05 * rows_in`",
+                )
             elif not no_reference(text, here, problems):
                 step.expect.append(text)
 
@@ -206,10 +246,17 @@ def _from(value: Any, place: Place, problems: Problems) -> tuple[list[str] | Non
     return None, {}, False
 
 
-def _draft_use(item: Mapping[str, Any], place: Place, problems: Problems, id: str | None, base: Mapping[str, Any]) -> Draft | None:
+def _draft_use(
+    item: Mapping[str, Any], place: Place, problems: Problems, id: str | None, base: Mapping[str, Any]
+) -> Draft | None:
     for key in ("where", "seed", "on_error", "expect"):
         if key in item:
-            problems.error("R123", f"`{key}:` has no meaning for `use`", place.at(key).key(), help="put it into the recipe that is used")
+            problems.error(
+                "R123",
+                f"`{key}:` has no meaning for `use`",
+                place.at(key).key(),
+                help="put it into the recipe that is used",
+            )
     if not isinstance(item["use"], str):
         problems.error("R125", "`use:` is the path of a recipe", place.at("use").span(), help="`use: ./clean.yaml`")
         return None
@@ -226,7 +273,12 @@ def _draft_use(item: Mapping[str, Any], place: Place, problems: Problems, id: st
 def _only_for_use(item: Mapping[str, Any], place: Place, problems: Problems) -> None:
     for key in ("with", "models"):
         if key in item:
-            problems.error("R123", f"`{key}:` goes with `use:` only", place.at(key).key(), help="an operator's parameters stand below its name")
+            problems.error(
+                "R123",
+                f"`{key}:` goes with `use:` only",
+                place.at(key).key(),
+                help="an operator's parameters stand below its name",
+            )
 
 
 def to_ref(text: str) -> Ref:

@@ -65,8 +65,19 @@ def recipe_schema(registry: Registry, distribution: str = "") -> Schema:
 
 def _step(operators: Schema) -> Schema:
     one = [{"required": [name]} for name in ("use", *operators)]
-    whole = {"type": "object", "properties": {**_reserved(), **operators}, "patternProperties": _FREE, "additionalProperties": False, "oneOf": one}
-    return {"anyOf": [{"type": "string", "enum": sorted(operators), "description": "An operator without parameters."}, whole]}
+    whole = {
+        "type": "object",
+        "properties": {**_reserved(), **operators},
+        "patternProperties": _FREE,
+        "additionalProperties": False,
+        "oneOf": one,
+    }
+    return {
+        "anyOf": [
+            {"type": "string", "enum": sorted(operators), "description": "An operator without parameters."},
+            whole,
+        ]
+    }
 
 
 def _operators(registry: Registry, distribution: str) -> tuple[Schema, Schema]:
@@ -118,12 +129,19 @@ def _opened(spec: ParamSpec, names: Mapping[str, list[str]]) -> Schema:
     """What a recipe may write for a parameter."""
     if spec.kind == "operator":
         known = names.get(spec.target.verb, [])
-        inner = {"type": "object", "minProperties": 1, "maxProperties": 1, "properties": {n: {"$ref": f"#/definitions/{n}"} for n in known}}
+        inner = {
+            "type": "object",
+            "minProperties": 1,
+            "maxProperties": 1,
+            "properties": {n: {"$ref": f"#/definitions/{n}"} for n in known},
+        }
         options: list[Any] = [{"enum": known}, {"type": "string"}, inner]
     else:
         value = _open(dict(spec.accepts))
         options = list(value["anyOf"]) if set(value) == {"anyOf"} else [value]
-        if spec.kind == "value" and any(_takes_text(o) or (o.get("type") == "array" and _takes_text(o["items"])) for o in options):
+        if spec.kind == "value" and any(
+            _takes_text(o) or (o.get("type") == "array" and _takes_text(o["items"])) for o in options
+        ):
             options.append(_FILE)
     if spec.optional:
         options.append({"type": "null"})
@@ -136,13 +154,19 @@ def _open(schema: Schema) -> Schema:
     if "anyOf" in schema:
         options = [o for s in schema["anyOf"] for o in (_open(s)["anyOf"] if "anyOf" in _open(s) else [_open(s)])]
         return {**schema, "anyOf": [o for n, o in enumerate(options) if o not in options[:n]]}
-    inner = {k: _open(v) if k in ("items", "additionalProperties") and isinstance(v, dict) else v for k, v in schema.items()}
+    inner = {
+        k: _open(v) if k in ("items", "additionalProperties") and isinstance(v, dict) else v for k, v in schema.items()
+    }
     return inner if not inner or _takes_text(inner) or inner.get("type") == "null" else {"anyOf": [inner, _REFERENCE]}
 
 
 def _takes_text(schema: Schema) -> bool:
     kinds = schema.get("type")
-    return "enum" not in schema and "pattern" not in schema and (kinds == "string" or (isinstance(kinds, list) and "string" in kinds))
+    return (
+        "enum" not in schema
+        and "pattern" not in schema
+        and (kinds == "string" or (isinstance(kinds, list) and "string" in kinds))
+    )
 
 
 def _summary(cls: type) -> str:
@@ -163,7 +187,11 @@ def _param() -> Schema:
             "about": {"type": "string"},
         },
     }
-    known = {"type": "object", "propertyNames": {"enum": list(long["properties"])}, "anyOf": [{"required": ["type"]}, {"required": ["default"]}]}
+    known = {
+        "type": "object",
+        "propertyNames": {"enum": list(long["properties"])},
+        "anyOf": [{"required": ["type"]}, {"required": ["default"]}],
+    }
     return {"anyOf": [long, {"not": known}]}
 
 
@@ -171,16 +199,32 @@ def _reserved() -> Schema:
     ports = {"type": "object", "additionalProperties": {"type": "string"}}
     return {
         "id": {"type": "string", "pattern": _NAME, "description": "The step's name, for `from:`, `head` and `trace`."},
-        "from": {"anyOf": [*_TEXTS["anyOf"], ports], "description": "What it reads: `id`, `id.dropped`, [ids], {port: id}. Left out, the step above."},
-        "where": {"type": ["string", "boolean"], "description": f"Only these rows; others pass untouched. For {', '.join(WHERE_VERBS)}."},
-        "when": {"type": ["string", "boolean"], "description": "An expression over params: whether the step runs at all."},
+        "from": {
+            "anyOf": [*_TEXTS["anyOf"], ports],
+            "description": "What it reads: `id`, `id.dropped`, [ids], {port: id}. Left out, the step above.",
+        },
+        "where": {
+            "type": ["string", "boolean"],
+            "description": f"Only these rows; others pass untouched. For {', '.join(WHERE_VERBS)}.",
+        },
+        "when": {
+            "type": ["string", "boolean"],
+            "description": "An expression over params: whether the step runs at all.",
+        },
         "seed": {"type": "integer", "description": "Of this step's draws, instead of one made from the recipe's."},
-        "on_error": {"enum": [None, *ON_ERROR], "description": "What becomes of rows that fail: no value (null), `drop`, or `stop`."},
+        "on_error": {
+            "enum": [None, *ON_ERROR],
+            "description": "What becomes of rows that fail: no value (null), `drop`, or `stop`.",
+        },
         "expect": {**_TEXTS, "description": "What must hold of its figures: `dropped <= 0.05 * rows_in`."},
         "about": {"type": "string", "description": "Why the step is here."},
         "use": {"type": "string", "description": "Another recipe, as one step: its path from here."},
         "with": {"type": "object", "description": "Its parameters (with `use`)."},
-        "models": {"type": "object", "additionalProperties": {"type": "string"}, "description": "Its models, by ours (with `use`)."},
+        "models": {
+            "type": "object",
+            "additionalProperties": {"type": "string"},
+            "description": "Its models, by ours (with `use`).",
+        },
     }
 
 
@@ -197,8 +241,15 @@ def _models(registry: Registry, distribution: str) -> Schema:
         names.append(entry.name)
         mapping = _mapping(cls, {})
         mapping["properties"] = {"use": True, **mapping["properties"]}
-        rules.append({"if": {"properties": {"use": {"const": entry.name}}}, "then": {"description": _summary(cls), **mapping}})
-    return {"type": "object", "required": ["use"], "properties": {"use": {"enum": names, "description": "The provider."}}, "allOf": rules}
+        rules.append(
+            {"if": {"properties": {"use": {"const": entry.name}}}, "then": {"description": _summary(cls), **mapping}}
+        )
+    return {
+        "type": "object",
+        "required": ["use"],
+        "properties": {"use": {"enum": names, "description": "The provider."}},
+        "allOf": rules,
+    }
 
 
 def _test() -> Schema:
@@ -212,7 +263,12 @@ def _test() -> Schema:
         "models": "Model -> replies, or {use: ...}.",
         "expect": "The rows that come out, or {rows, dropped, error}.",
     }
-    kinds: Mapping[type, Schema] = {str: {"type": "string"}, list: rows, dict: {"type": "object"}, object: {"anyOf": [rows, {"type": "object"}]}}
+    kinds: Mapping[type, Schema] = {
+        str: {"type": "string"},
+        list: rows,
+        dict: {"type": "object"},
+        object: {"anyOf": [rows, {"type": "object"}]},
+    }
     properties = {name: {"description": about[name], **kinds[kind]} for name, (kind, _) in TEST_KEYS.items()}
     properties["from"]["additionalProperties"] = rows
     return {"type": "object", "required": ["step", "expect"], "additionalProperties": False, "properties": properties}

@@ -33,7 +33,15 @@ def funnel(counts: Sequence[Counts], cached: Mapping[str, bool]) -> Table:
 def reasons(count: Counts) -> str:
     """`too_short 12, near_duplicate 7; 3 born` in words."""
     parts = [f"{code} {n:,}" for code, n in count.codes.items()]
-    extra = [f"{n:,} {word}" for n, word in ((count.born, "made" if count.packed else "born"), (count.copied, "copied"), (count.packed, "packed")) if n]
+    extra = [
+        f"{n:,} {word}"
+        for n, word in (
+            (count.born, "made" if count.packed else "born"),
+            (count.copied, "copied"),
+            (count.packed, "packed"),
+        )
+        if n
+    ]
     if count.quarantined and not count.codes:
         extra.append(f"{count.quarantined:,} quarantined")
     extra += [f"{n:,} without a value: {code}" for code, n in count.nulls.items()]

@@ -1,11 +1,11 @@
 """Problems as text: the place, the line, a caret, a cause, advice.
 
-    error[R520]: there is no column `complexty` here
-      --> recipes/deita.yaml:14:13
-       |
-    14 |   - filter: complexty > 3
-       |             ^^^^^^^^^
-       = help: did you mean `complexity`?
+error[R520]: there is no column `complexty` here
+  --> recipes/deita.yaml:14:13
+   |
+14 |   - filter: complexty > 3
+   |             ^^^^^^^^^
+   = help: did you mean `complexity`?
 """
 
 from __future__ import annotations
@@ -34,7 +34,11 @@ def render(problem: Problem, lines: list[str] | None = None) -> str:
             line = source[span.line - 1]
             if problem.code == "R129":  # a secret in a recipe must not travel on to a log
                 line = line[: span.column - 1] + "*" * (span.end - span.column) + line[span.end - 1 :]
-            text += [f"{pad} |", f"{number} | {_printable(line)}", f"{pad} | {_caret(span, line)} {problem.note}".rstrip()]
+            text += [
+                f"{pad} |",
+                f"{number} | {_printable(line)}",
+                f"{pad} | {_caret(span, line)} {problem.note}".rstrip(),
+            ]
     if problem.help:
         text.append(f"{pad} = help: {problem.help}")
     return "\n".join(text)

@@ -39,7 +39,13 @@ def operator_page(cls: type[Operator], entry: Entry) -> str:
 
 def provider_page(cls: Any, entry: Entry) -> str:
     """Markdown: what a model provider serves, and its parameters."""
-    lines = [f"## model provider `{entry.name}`", "", inspect.cleandoc(cls.__doc__ or "No description."), "", *_parameters(cls)]
+    lines = [
+        f"## model provider `{entry.name}`",
+        "",
+        inspect.cleandoc(cls.__doc__ or "No description."),
+        "",
+        *_parameters(cls),
+    ]
     lines += [f"- serves: {', '.join(cls.serves)}", f"- from: {entry.origin}"]
     return "\n".join(lines) + "\n"
 
@@ -67,7 +73,14 @@ def _kind(spec: ParamSpec) -> str:
         return f"{'an' if spec.target.__name__[0] in 'AEIOU' else 'a'} {spec.target.__name__} model"
     if spec.kind == "operator":
         return f"a {spec.target.verb or 'nested'} operator"
-    word = {"expr": "expression", "column": "column", "into": "new column", "template": "template", "file": "file", "secret": "secret"}.get(spec.kind)
+    word = {
+        "expr": "expression",
+        "column": "column",
+        "into": "new column",
+        "template": "template",
+        "file": "file",
+        "secret": "secret",
+    }.get(spec.kind)
     many = {"list": "list of ", "dict": "map of "}.get(spec.many, "")
     return many + (word or _of(spec.accepts))
 
@@ -76,7 +89,9 @@ def _of(accepts: Any) -> str:
     if "enum" in accepts:
         return " or ".join(f"`{v}`" for v in accepts["enum"])
     if "anyOf" in accepts:
-        words = [_of(a) for a in accepts["anyOf"] if a.get("type") != "null" and a.get("pattern") != declared.NUMBER_TEXT]
+        words = [
+            _of(a) for a in accepts["anyOf"] if a.get("type") != "null" and a.get("pattern") != declared.NUMBER_TEXT
+        ]
         return " or ".join(dict.fromkeys(words))
     plain = {"integer": "int", "number": "float", "boolean": "bool", "string": "text", "array": "list", "object": "map"}
     kind = accepts.get("type")
@@ -94,7 +109,9 @@ def reference(registry: Registry, verb: str = "") -> str:
             parts.append(f"# {name}\n\n{inspect.cleandoc(VERBS[name].__doc__ or '')}\n")
         for entry in entries:
             try:
-                parts.append(operator_page(registry.operator(entry.full), entry).replace(f", version {entry.version}", ""))
+                parts.append(
+                    operator_page(registry.operator(entry.full), entry).replace(f", version {entry.version}", "")
+                )
             except RecipeError as error:
                 parts.append(f"## {entry.full}\n\n{error}\n")
     return "\n".join(parts)

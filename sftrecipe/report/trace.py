@@ -81,7 +81,12 @@ def story(run: Run, id: str) -> Iterator[Line]:
         if _stays(node, result, id):
             here.add(node.id)
             if not events:
-                yield Line(node.id, "loaded" if node.verb == "load" else "kept", _origin(result, node, id), _values(result, node, id))
+                yield Line(
+                    node.id,
+                    "loaded" if node.verb == "load" else "kept",
+                    _origin(result, node, id),
+                    _values(result, node, id),
+                )
         elif node.verb == "pack":
             yield Line(node.id, "packed", _pack(result, id))
 
@@ -145,7 +150,11 @@ def _origin(result: Result, node: Node, id: str) -> str:
 
 def _values(result: Result, node: Node, id: str) -> dict[str, Any]:
     """The short columns that the step wrote for this row."""
-    names = [n for n, w in node.flow.writes.items() if w in ("int", "float", "bool", "text", "list[text]") and n in result.table.columns]
+    names = [
+        n
+        for n, w in node.flow.writes.items()
+        if w in ("int", "float", "bool", "text", "list[text]") and n in result.table.columns
+    ]
     if node.verb == "select":
         names.append("rank")
     return _row(result.table, id, names) if names and node.verb != "load" else {}
@@ -206,8 +215,14 @@ def rows_of(run: Run, step: str, port: str, limit: int) -> tuple[pl.DataFrame, l
 def _dropped(result: Result, step: str, limit: int) -> tuple[pl.DataFrame, list[str]]:
     import polars as pl
 
-    events = [f.filter((pl.col("step") == step) & pl.col("kind").is_in(["dropped", "failed"])) for f in _ledgers(result)]
-    reasons = pl.concat(events).select("id", "code", "value", "other") if events else pl.DataFrame(schema={"id": pl.String, "code": pl.String})
+    events = [
+        f.filter((pl.col("step") == step) & pl.col("kind").is_in(["dropped", "failed"])) for f in _ledgers(result)
+    ]
+    reasons = (
+        pl.concat(events).select("id", "code", "value", "other")
+        if events
+        else pl.DataFrame(schema={"id": pl.String, "code": pl.String})
+    )
     if "events" in result.manifest or not result.inputs:
         return reasons.head(limit), list(reasons.columns)
     table = dropped_table(result, step)

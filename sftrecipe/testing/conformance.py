@@ -20,7 +20,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from sftrecipe import params as declared
@@ -32,10 +32,33 @@ from sftrecipe.types import parse_type
 
 __all__ = ["CHECKS", "HEAVY", "Example", "conformance"]
 
-HEAVY = ("torch", "transformers", "datasets", "sentence_transformers", "sklearn", "aiohttp", "pandas", "tensorflow", "jax", "spacy", "nltk")
+HEAVY = (
+    "torch",
+    "transformers",
+    "datasets",
+    "sentence_transformers",
+    "sklearn",
+    "aiohttp",
+    "pandas",
+    "tensorflow",
+    "jax",
+    "spacy",
+    "nltk",
+)
 """Modules that an operator imports in `setup()` or later, never with its own module."""
 
-ODD = ("", "   ", "\x00", "A\xa0B", "\u0130STANBUL \u03a3\u0391\u03a3", "\U0001f600" * 9, "e\u0301", "\u202eleft", "a\r\nb\u2028c", "word " * 3000)
+ODD = (
+    "",
+    "   ",
+    "\x00",
+    "A\xa0B",
+    "\u0130STANBUL \u03a3\u0391\u03a3",
+    "\U0001f600" * 9,
+    "e\u0301",
+    "\u202eleft",
+    "a\r\nb\u2028c",
+    "word " * 3000,
+)
 
 
 @dataclass(frozen=True)
@@ -55,12 +78,16 @@ class Subject:
 
     def run(self, rows: Sequence[Mapping[str, Any]] | None = None, *, apart: bool = False) -> Outcome:
         """What becomes of rows (of the example's, if none are given). `apart`: each in a shard of its own."""
-        assert self.stand is not None  # noqa: S101 (checks that need rows are made for operators with an example)
+        assert self.stand is not None
         return self.stand.run(self.stand.example.rows if rows is None else rows, apart=apart)
 
 
 def conformance(
-    owner: str, examples: Mapping[str, Any] | None = None, expected_failures: Mapping[str, str] | None = None, *, complete: bool = True
+    owner: str,
+    examples: Mapping[str, Any] | None = None,
+    expected_failures: Mapping[str, str] | None = None,
+    *,
+    complete: bool = True,
 ) -> Callable[..., None]:
     """A pytest test over all operators of `owner` (the first word of their names, or a distribution's name).
 
@@ -88,7 +115,7 @@ def conformance(
     def marks(case: str) -> Any:
         return pytest.mark.xfail(reason=known[case], strict=True) if case in known else ()
 
-    @lru_cache(maxsize=None)
+    @cache
     def subject_of(full: str) -> Subject:
         entry = next(e for e, _ in cases.values() if e.full == full)
         return _subject(entry, given.get(full))
@@ -146,7 +173,10 @@ def imports_lightly(subject: Subject) -> None:
     modules = tuple(sorted({e.point.module for e in Registry().operators() if e.point and e.distribution == owner}))
     module = subject.entry.point.module if subject.entry.point else subject.cls.__module__
     heavy = _heavy_imports(modules).get(module, [])
-    _require(not heavy, f"importing {module} imports {', '.join(heavy)}: do that in `setup()`, or in the function that needs it")
+    _require(
+        not heavy,
+        f"importing {module} imports {', '.join(heavy)}: do that in `setup()`, or in the function that needs it",
+    )
 
 
 def documented(subject: Subject) -> None:
@@ -188,8 +218,11 @@ def pickles(subject: Subject) -> None:
     operator = subject.stand.node().operator if subject.stand else _bare(subject.cls)
     if operator is None:
         return
-    again = pickle.loads(pickle.dumps(operator))  # noqa: S301
-    _require(type(again) is type(operator) and again.params == operator.params and again.name == operator.name, "pickling changes it")
+    again = pickle.loads(pickle.dumps(operator))
+    _require(
+        type(again) is type(operator) and again.params == operator.params and again.name == operator.name,
+        "pickling changes it",
+    )
 
 
 def _bare(cls: type[Operator]) -> Operator | None:
@@ -214,14 +247,21 @@ def keeps_its_law(subject: Subject) -> None:
         _require(kept == ids, "rows are missing")
     lookup = {r["id"]: r for r in after}
     for row in before:
-        changed = [c for c, v in row.items() if row["id"] in lookup and c not in outcome.writes and lookup[row["id"]].get(c) != v]
+        changed = [
+            c
+            for c, v in row.items()
+            if row["id"] in lookup and c not in outcome.writes and lookup[row["id"]].get(c) != v
+        ]
         _require(not changed, f"row {row['id']} is changed in {', '.join(changed)}, which is not declared")
-    _require(all(code.isidentifier() and code == code.lower() for code in outcome.codes.values()), f"codes are snake_case words: {outcome.codes}")
+    _require(
+        all(code.isidentifier() and code == code.lower() for code in outcome.codes.values()),
+        f"codes are snake_case words: {outcome.codes}",
+    )
 
 
 def leaves_its_input_alone(subject: Subject) -> None:
     """The frame that it is handed is the same afterwards, and so is every row."""
-    assert subject.stand is not None  # noqa: S101
+    assert subject.stand is not None
     handed = subject.stand.handed()
     if handed is None:
         return
@@ -234,7 +274,10 @@ def leaves_its_input_alone(subject: Subject) -> None:
             given = copy.deepcopy(row)
             live.call(live.row_form, row)
             _require(row == given, f"row {row['id']} was changed in place")
-    _require(list(rows.frame.columns) == columns and rows.frame.equals(before, null_equal=True), "the frame was changed in place")
+    _require(
+        list(rows.frame.columns) == columns and rows.frame.equals(before, null_equal=True),
+        "the frame was changed in place",
+    )
 
 
 def gives_the_same_again(subject: Subject) -> None:
@@ -275,7 +318,7 @@ def bears_no_rows(subject: Subject) -> None:
 
 def bears_nulls_and_odd_text(subject: Subject) -> None:
     """Columns without a value, and text in any script: a result, a row that fails by its code, or an error that says why."""
-    assert subject.stand is not None  # noqa: S101
+    assert subject.stand is not None
     rows = subject.stand.example.rows
     odd = [{**_texts(rows[n % len(rows)], text), "id": f"odd{n}"} for n, text in enumerate(ODD)]
     bare = [{**{c: None for c in row if c != "id"}, "id": f"null{n}"} for n, row in enumerate(rows)]

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from sftrecipe.engines.local import LocalEngine
 from sftrecipe.plan import Node, Stage
-from sftrecipe.recipe import Ref
 from sftrecipe.rows import DERIVED, FIXED, Rows
 from sftrecipe.run.batch import Live, view_of
 from sftrecipe.run.bind import bind, spec_of
@@ -108,7 +107,17 @@ class Stand:
         steps: list[Any] = []
         for port, rows in example.ports.items():
             own = {c: {"key": c, "type": t} for c, t in self._columns(rows).items()}
-            steps.append({"id": f"port_{port}", "load": {"path": "rows.jsonl", "role": "eval", "license": "MIT", **({"columns": own} if own else {})}})
+            steps.append(
+                {
+                    "id": f"port_{port}",
+                    "load": {
+                        "path": "rows.jsonl",
+                        "role": "eval",
+                        "license": "MIT",
+                        **({"columns": own} if own else {}),
+                    },
+                }
+            )
         steps.append({"load": {"path": "rows.jsonl", "license": "MIT", **({"columns": columns} if columns else {})}})
         step: dict[str, Any] = {"id": "it", self.full: self._params()}
         if example.ports:

@@ -141,6 +141,13 @@ def test_expectations_stop_a_run(kitchen, numbered):
         kitchen.run()
 
 
+def test_a_trial_run_goes_on_where_a_whole_run_would_stop(kitchen, numbered):
+    kitchen.rows("rows.jsonl", numbered(50))
+    kitchen.recipe("  - load: {path: rows.jsonl, license: MIT}\n  - filter: words(response) > 15\n    expect: dropped == 0\n  - write: out.jsonl\n")
+    done = kitchen.cli("run", "recipe.yaml", "--limit", "10", check=0)
+    assert "was expected to have dropped == 0" in done.stderr
+
+
 def test_where_leaves_other_rows_untouched(kitchen):
     from tests.conftest import chat
 
