@@ -44,7 +44,9 @@ class Dataset(Protocol):
         ...
 
     def frames(self, *columns: str) -> Iterator[pl.DataFrame]:
-        """These columns of all rows, in order, a bounded frame at a time; at least one, perhaps empty, so that they show their types."""
+        """These columns of all rows, in order, a bounded frame at a time; at least one, perhaps empty, so that they
+        show their types.
+        """
         ...
 
     def take(self, rows: np.ndarray, *columns: str) -> pl.DataFrame:

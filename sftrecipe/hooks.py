@@ -1,7 +1,8 @@
-"""What observers may implement (pluggy). Switched on by `--with NAME` or `[tool.sftrecipe] with`, never by being installed.
+"""What observers may implement (pluggy). Switched on by `--with NAME` or `[tool.sftrecipe] with`, never by being
+installed.
 
-An observer is an object or module with functions marked `@hookimpl`, an entry point in `sftrecipe.hook`. Events are frozen. An observer's
-exception is a warning, never the end of a run.
+An observer is an object or module with functions marked `@hookimpl`, an entry point in `sftrecipe.hook`. Events are
+frozen. An observer's exception is a warning, never the end of a run.
 """
 
 from __future__ import annotations

@@ -26,7 +26,9 @@ SCHEMA = ("row", "id", "step", "kind", "code", "value", "other", "facts")
 
 @dataclass
 class Counts:
-    """One step's figures. `codes`: dropped rows by code; `nulls`: rows left without a value, by code; `notes`: events by code."""
+    """One step's figures. `codes`: dropped rows by code; `nulls`: rows left without a value, by code; `notes`: events
+    by code.
+    """
 
     step: str
     rows_in: int = 0

@@ -1,7 +1,7 @@
 """What every operator is: a named, versioned, picklable set of parameters.
 
-An operator never moves rows. It hands back masks, columns and row numbers; the interpreter moves the rows. So no operator can lose,
-alter or invent a row behind the ledger's back.
+An operator never moves rows. It hands back masks, columns and row numbers; the interpreter moves the rows. So no
+operator can lose, alter or invent a row behind the ledger's back.
 """
 
 from __future__ import annotations

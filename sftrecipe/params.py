@@ -3,8 +3,9 @@
     class Short(Filter):
         words: int = Param(20, ge=1, doc="Fewest words kept.")
 
-The annotation says what a value is, and from it follow the JSON Schema, the columns that are read and written, the ports, what is
-hashed and where the operator runs. `specs(cls)` lists the parameters of a class, `schema(cls)` is their JSON Schema.
+The annotation says what a value is, and from it follow the JSON Schema, the columns that are read and written, the
+ports, what is hashed and where the operator runs. `specs(cls)` lists the parameters of a class, `schema(cls)` is
+their JSON Schema.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ class Expr(str):
 
 
 class Template(str):
-    """Text with {{column}} fields, or {file: path}; its columns are read. Bound, `self.prompt.render(row)` gives the text."""
+    """Text with {{column}} fields, or {file: path}; its columns are read. Bound, `self.prompt.render(row)` gives the
+    text.
+    """
 
 
 class File(str):
@@ -60,7 +63,8 @@ class File(str):
 
 
 class Given(str):
-    """Where the step puts what people or programs outside work on: a path from the working folder, `{round}` or `{run}` in it.
+    """Where the step puts what people or programs outside work on: a path from the working folder, `{round}` or `{run}`
+    in it.
 
     No input, so no part of the key. Bound, a Path; trial runs (`--limit`) get a name of their own.
     """
@@ -69,8 +73,8 @@ class Given(str):
 class Taken(str):
     """A file that comes from outside, perhaps later: a path from the recipe's folder, `{round}` or `{run}` in it.
 
-    What is there (all files that fit the pattern) is part of the step's key; what is not there is waited for (`Pending`).
-    Bound, a Path that may not exist.
+    What is there (all files that fit the pattern) is part of the step's key; what is not there is waited for
+    (`Pending`). Bound, a Path that may not exist.
     """
 
 
@@ -118,7 +122,8 @@ def Param(  # noqa: N802
 
 @dataclass(frozen=True)
 class ParamSpec:
-    """One parameter as declared. `kind`: value, column, into, expr, template, file, given, taken, secret, dataset, model, operator.
+    """One parameter as declared. `kind`: value, column, into, expr, template, file, given, taken, secret, dataset,
+    model, operator.
 
     `many` says that it holds several of them: "" (one), "list" or "dict". `accepts` is the JSON Schema of a value.
     """
@@ -196,8 +201,9 @@ def _with_limits(accepts: Mapping[str, Any], limits: Mapping[str, float]) -> dic
 
 def _kind_of(hint: Any) -> tuple[str, str, bool, Any]:
     """(kind, many, optional, target class) of an annotation."""
-    from sftrecipe import models, verbs
+    from sftrecipe import models
     from sftrecipe.dataset import Dataset
+    from sftrecipe.operators import Operator
 
     origin, args = get_origin(hint), get_args(hint)
     if origin in (typing.Union, types.UnionType):
@@ -213,7 +219,7 @@ def _kind_of(hint: Any) -> tuple[str, str, bool, Any]:
                 return marker.__name__.lower(), "", False, None
         if hint is Dataset:
             return "dataset", "", False, None
-        if issubclass(hint, verbs.Operator):
+        if issubclass(hint, Operator):
             return "operator", "", False, hint
         if hint in models.PROTOCOLS:
             return "model", "", False, hint

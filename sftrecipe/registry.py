@@ -1,7 +1,8 @@
 """Names to operators, providers, functions, engines and hooks: entry points, found without importing anything.
 
-A recipe imports what it names and no more. A broken plugin is named and hurts only who uses it; two distributions that claim one name are
-an error that names both. Undotted names (`score.ifd`) are the project's own; others bear their owner (`score.acme.toxicity`).
+A recipe imports what it names and no more. A broken plugin is named and hurts only who uses it; two distributions
+that claim one name are an error that names both. Undotted names (`score.ifd`) are the project's own; others bear
+their owner (`score.acme.toxicity`).
 """
 
 from __future__ import annotations
@@ -101,7 +102,8 @@ class Registry:
         return [e for e in self.entries() if e.group in VERBS]
 
     def entry(self, group: str, name: str) -> Entry:
-        """The one entry with this name. Raises RecipeError R202, R203 (unknown), P001 (claimed twice) or P005 (no owner in its name).
+        """The one entry with this name. Raises RecipeError R202, R203 (unknown), P001 (claimed twice) or P005 (no owner
+        in its name).
 
         Engines and observers are named on the command line: an unknown one is a UsageError.
         """

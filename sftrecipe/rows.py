@@ -3,8 +3,8 @@
 A batch is a Polars DataFrame with a place to share work: `rows.shared(key, make)` computes once per batch, for every
 operator that asks, and what was computed follows the rows that stay when a filter drops others.
 
-`query`, `response` and `conversation` are derived from `messages` (last user text, last assistant text, all texts with a
-newline between); they are not stored.
+`query`, `response` and `conversation` are derived from `messages` (last user text, last assistant text, all texts
+with a newline between); they are not stored.
 """
 
 from __future__ import annotations

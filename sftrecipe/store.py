@@ -8,7 +8,8 @@
                   manifest.json               appears last: the artefact is complete
     runs/, last/, locks/, requests.sqlite
 
-Files appear by rename, so a file that is there is whole. Every file that is read is compared with its sha256 once a process.
+Files appear by rename, so a file that is there is whole. Every file that is read is compared with its sha256 once a
+process.
 """
 
 from __future__ import annotations
@@ -93,7 +94,9 @@ class Store:
 
     @contextmanager
     def lock(self, name: str, on_wait: Callable[[str], None] | None = None) -> Iterator[None]:
-        """Holds a lock for the time of the block. The kernel frees it when its holder dies. Not for network file systems."""
+        """Holds a lock for the time of the block. The kernel frees it when its holder dies. Not for network file
+        systems.
+        """
         path = self.root / "locks" / name
         with path.open("a+") as file:
             try:
@@ -144,7 +147,9 @@ def sha256_of(path: Path) -> str:
 
 
 def check_file(path: Path, sha: str) -> None:
-    """Raises StoreDamaged unless the file is a plain file with this sha256. Looks once a process, as long as the file is the same."""
+    """Raises StoreDamaged unless the file is a plain file with this sha256. Looks once a process, as long as the file
+    is the same.
+    """
     key = path.parent.name  # carried in `step`: who catches it evicts that key
     try:
         stat = path.lstat()

@@ -1,7 +1,8 @@
 """Tables: rows that lie in the store, as layers of columns seen through row numbers.
 
-A part (shard) is a stack of layers; a layer is a Parquet file, the columns it brings and, where rows were let go since it was written, the
-numbers of those that stay. So a filter writes numbers, a score writes one column, and no text is copied from stage to stage.
+A part (shard) is a stack of layers; a layer is a Parquet file, the columns it brings and, where rows were let go
+since it was written, the numbers of those that stay. So a filter writes numbers, a score writes one column, and no
+text is copied from stage to stage.
 """
 
 from __future__ import annotations

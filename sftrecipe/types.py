@@ -2,9 +2,9 @@
 
     text int float bool json list[T] vector messages tokens candidates any
 
-`json` is JSON text. `vector` is a list of 32-bit floats of one width. `messages` is the conversation, `tokens` a list of
-token ids, `candidates` a list of sampled answers. `any` is a type that is not known before the run.
-Every column may hold nulls.
+`json` is JSON text. `vector` is a list of 32-bit floats of one width. `messages` is the conversation, `tokens` a list
+of token ids, `candidates` a list of sampled answers. `any` is a type that is not known before the run. Every column
+may hold nulls.
 """
 
 from __future__ import annotations

@@ -83,10 +83,11 @@ class Choice:
 
 @dataclass
 class Child:
-    """A new row. With `eliminated` (the rule's code) it is counted (its `columns` are the facts) and never becomes a row.
+    """A new row. With `eliminated` (the rule's code) it is counted (its `columns` are the facts) and never becomes a
+    row.
 
-    It has its (first) parent's source, licence and tools, what `columns` gives and, with `inherit`, the parent's other columns
-    but those that the step makes stale (`rewrites`).
+    It has its (first) parent's source, licence and tools, what `columns` gives and, with `inherit`, the parent's
+    other columns but those that the step makes stale (`rewrites`).
     """
 
     messages: list[dict[str, Any]]
@@ -122,15 +123,17 @@ class Load(Operator):
     verb: ClassVar[str] = "load"
 
     def pieces(self, shard_bytes: int) -> Sequence[Mapping[str, Any]]:
-        """Units of reading, as JSON-able mappings, in order. `file` (a path) is hashed into the key; `identity` stands for what is no file.
+        """Units of reading, as JSON-able mappings, in order. `file` (a path) is hashed into the key; `identity` stands
+        for what is no file.
 
         Pieces aim at `shard_bytes`; how they fall must not change the rows.
         """
         raise NotImplementedError
 
     def read(self, piece: Mapping[str, Any]) -> Iterator[pl.DataFrame | BadRow]:
-        """Streams frames with `messages source license tools extra`, further typed columns, `hash` (rows.content_hash) and, if
-        the source has ids of its own, `id`. At the end of a piece its line count may be given as BadRow("", line=n).
+        """Streams frames with `messages source license tools extra`, further typed columns, `hash` (rows.content_hash)
+        and, if the source has ids of its own, `id`. At the end of a piece its line count may be given as BadRow("",
+        line=n).
         """
         raise NotImplementedError
 
@@ -141,7 +144,8 @@ class Filter(Operator):
     verb: ClassVar[str] = "filter"
 
     def keep(self, rows: Rows) -> Any:
-        """True stays. A mask (Series, expression, array), or {code: mask} or {code: (mask, values)}: the first False is the reason.
+        """True stays. A mask (Series, expression, array), or {code: mask} or {code: (mask, values)}: the first False is
+        the reason.
 
         A null is dropped as `undefined`. A plain mask drops with the operator's last name as code.
         """
@@ -213,8 +217,9 @@ class Answer(Operator):
 
     verb: ClassVar[str] = "answer"
     keeps_turn: ClassVar[bool] = False
-    """Under `on_error: null`, a row that fails loses its last assistant turn, so that an old answer never passes for a new one;
-    True leaves the turn as it was (edits by people)."""
+    """Under `on_error: null`, a row that fails loses its last assistant turn, so that an old answer never passes for a
+    new one; True leaves the turn as it was (edits by people).
+    """
 
     def answer_row(self, row: Mapping[str, Any]) -> Mapping[str, Any] | Sequence[Mapping[str, Any]] | Awaitable[Any]:
         """The turn (a dict), or the candidates (a list of dicts), or {column: value} for a text column."""
@@ -254,7 +259,8 @@ class Pack(Operator):
     def plan(self, lengths: np.ndarray, data: Dataset) -> pl.DataFrame:
         """Columns `pack` (0..), `row`, `start`, `stop` (token offsets within the row), in output order.
 
-        Rows that appear nowhere are dropped as `not_packed`; an optional column `code` gives rows with pack -1 another code.
+        Rows that appear nowhere are dropped as `not_packed`; an optional column `code` gives rows with pack -1
+        another code.
         """
         raise NotImplementedError
 
@@ -266,7 +272,9 @@ class Measure(Operator):
     many_inputs: ClassVar[bool] = True
 
     def measure(self, inputs: Mapping[str, Dataset]) -> Mapping[str, Any]:
-        """Artefacts by name: numbers, text, lists, DataFrames, arrays. SVG text under a name that ends in `_svg` is a picture."""
+        """Artefacts by name: numbers, text, lists, DataFrames, arrays. SVG text under a name that ends in `_svg` is a
+        picture.
+        """
         raise NotImplementedError
 
 
@@ -276,7 +284,9 @@ class Write(Operator):
     verb: ClassVar[str] = "write"
 
     def write(self, data: Dataset, folder: Path) -> Mapping[str, Any]:
-        """Writes everything below the empty `folder`; the interpreter moves it to the target. Returns facts for the manifest."""
+        """Writes everything below the empty `folder`; the interpreter moves it to the target. Returns facts for the
+        manifest.
+        """
         raise NotImplementedError
 
 

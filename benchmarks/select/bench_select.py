@@ -129,7 +129,7 @@ def original_kcenter(folder: Path, size: int) -> np.ndarray:
 
     data = Mapped(folder)
     x = np.array(data.matrix("embedding"))
-    order = np.argsort(uniform(1, data.frame("id")["id"].to_list(), "init"), kind="stable")
+    order = np.argsort(uniform(1, data.frame("id")["id"], "init"), kind="stable")
     gaps = x @ x.T
     square = gaps.diagonal().copy()
     gaps *= -2

@@ -1,14 +1,14 @@
 """`filter.duplicates`: of rows with the same text, one stays.
 
 Two rows are equal when their texts have the same 128-bit BLAKE2b hash. Different texts meet with chance N^2 / 2^129
-(1e-27 for a million rows), and nobody can make texts that do, so texts are not compared again.
+(1e-27 for a million rows), and to make two that do takes 2^64 tries, so texts are not compared again.
 
 `normalize: text` compares texts after NFKC, lower case, punctuation to blanks and runs of white space to one blank. Of
 Unicode punctuation (category P), `% # @ & * / \\ -` stay, so that `1/2` and `1*2` are two texts; `3.5` and `3,5` are
 one.
 
 Hashes are made shard by shard; grouping sorts them on the driver. Cost: 2 microseconds for a text of 1 kB (normalised:
-8), 24 bytes a row.
+16), 24 bytes a row.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From a Recipe to a Plan: names resolved, parameters validated, columns checked, steps grouped into stages, keys made."""
+"""From a Recipe to a Plan: names resolved, parameters validated, columns checked, stages and keys made."""
 
 from __future__ import annotations
 

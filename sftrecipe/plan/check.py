@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 from sftrecipe.errors import Problems, did_you_mean
@@ -37,7 +37,7 @@ class LazyFunctions(Mapping[str, Function]):
             raise KeyError(name)
         return self._registry.entry("function", name).load()  # type: ignore[no-any-return]
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
 
     def __len__(self) -> int:

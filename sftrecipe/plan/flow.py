@@ -1,7 +1,7 @@
 """Column flow: what is alive before and after every step, of which type, and what has gone stale.
 
-A column computed from a text that a later step rewrites is stale: reading it is an error before the run. The rule follows from what operators
-declare: `reads` gives each new column the texts it hangs on, `rewrites` ends them.
+A column computed from a text that a later step rewrites is stale: reading it is an error before the run. The rule
+follows from what operators declare: `reads` gives each new column the texts it hangs on, `rewrites` ends them.
 """
 
 from __future__ import annotations
@@ -196,7 +196,8 @@ class Flows:
                 self._column_help(name, columns),
             )
         elif column.stale:
-            text = f"`{node.id}` reads `{name}`, which `{column.stale}` made stale by rewriting the text it was computed from"
+            why = f"which `{column.stale}` made stale by rewriting the text it was computed from"
+            text = f"`{node.id}` reads `{name}`, {why}"
             self._once("R403", text, span, f"compute `{name}` again after `{column.stale}`")
 
     def _once(self, code: str, message: str, span: Span, help: str) -> None:

@@ -61,7 +61,9 @@ def check_graph(plan: Plan, problems: Problems) -> None:
 
 
 def check_idle(plan: Plan, problems: Problems) -> None:
-    """Warnings: models and steps that nobody uses. Worth telling only when nothing is wrong: a misspelt name leaves much unused."""
+    """Warnings: models and steps that nobody uses. Worth telling only when nothing is wrong: a misspelt name leaves
+    much unused.
+    """
     for model in plan.recipe.models.values():
         if not any(model in n.all_models().values() for n in plan.nodes.values()):
             problems.warning("R127", f"model `{model.name}` is never used", model.place.key())
@@ -113,7 +115,7 @@ def _check_eval(plan: Plan, node: Node, problems: Problems) -> None:
     """R126: the rows of a load with `role: eval` may reach side ports and measures only."""
     if node.verb != "write":
         return
-    todo, seen = [r for r in node.inputs], set()
+    todo, seen = list(node.inputs), set()
     while todo:
         ref = todo.pop()
         source = plan.nodes.get(ref.step)

@@ -1,7 +1,8 @@
 """Keys: what a step's result depends on, and nothing else.
 
-Key = hash(operator, version, canonical parameters, function versions, model identities, content digests of inputs and files, seed). No code is
-hashed, no path, no URL, no secret. The parts are kept beside the key, so that `plan` can say which of them changed.
+Key = hash(operator, version, canonical parameters, function versions, model identities, content digests of inputs and
+files, seed). No code is hashed, no path, no URL, no secret. The parts are kept beside the key, so that `plan` can say
+which of them changed.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ def file_digest(path: Path) -> str:
 
 
 def taken_digest(path: Path) -> Any:
-    """What is there of a file that comes from outside: its digest, `absent`, or {name: digest} of all that fit a `{pattern}`."""
+    """What is there of a file that comes from outside: its digest, `absent`, or {name: digest} of all that fit a
+    `{pattern}`.
+    """
     if not _FIELD.search(str(path)):
         return file_digest(path) if path.exists() else "absent"
     pattern = "*".join(glob.escape(fixed) for fixed in _FIELD.split(str(path)))

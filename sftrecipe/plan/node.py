@@ -43,7 +43,8 @@ class Node:
     """One step of the plan.
 
     `files` are the paths whose content is part of the key, by parameter; `artefacts` the File parameters that name
-    `step.key`; `taken` the files that may come from outside; `models` the model of each model parameter (`name.key` in a mapping); `located` parameters with read paths made absolute.
+    `step.key`; `taken` the files that may come from outside; `models` the model of each model parameter (`name.key`
+    in a mapping); `located` parameters with read paths made absolute.
     """
 
     step: Step

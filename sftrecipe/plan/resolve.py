@@ -52,8 +52,8 @@ class Resolver:
                 cls, known, spec.place, f"model provider `{spec.use}`", self.problems, given=spec.params
             ):
                 continue
-            values = {k: self._provider_value(s, spec.params[k], spec.place.at(k)) for k, s in declared.specs(cls).items()
-                      if k in spec.params}  # fmt: skip
+            declares = declared.specs(cls)
+            values = {k: self._provider_value(declares[k], v, spec.place.at(k)) for k, v in spec.params.items()}
             self._needs(cls, spec.place.at("use"), f"model provider `{spec.use}`")
             if is_unresolved(values):
                 continue
@@ -175,10 +175,11 @@ class Resolver:
                 for at, v in _texts(value)
             }
             value = made if isinstance(value, Mapping) else list(made.values())
-        if spec.kind == "expr" and any(
-            [no_reference(t, at, self.problems) for t, at in _written(place, value if spec.rest else None)]
-        ):
-            return Unresolved(spec.name)
+        if spec.kind == "expr":
+            texts = _written(place, value if spec.rest else None)
+            refused = [no_reference(t, at, self.problems) for t, at in texts]
+            if any(refused):
+                return Unresolved(spec.name)
         return self._plain(spec, value, place)
 
     def _plain(self, spec: ParamSpec, value: Any, place: Place) -> Any:
@@ -243,7 +244,8 @@ class Resolver:
         wanted = spec.target.__name__
         if provider is not None and wanted not in provider.serves:
             article = "an" if wanted[0] in "AEIOU" else "a"
-            text = f"`{spec.name}` needs {article} {wanted} model; `{name}` ({model.use}) serves {', '.join(provider.serves)}"
+            serves = ", ".join(provider.serves)
+            text = f"`{spec.name}` needs {article} {wanted} model; `{name}` ({model.use}) serves {serves}"
             fit = [n for n, p in self.providers.items() if wanted in p.serves]
             help = f"there is {', '.join(f'`{n}`' for n in fit)}" if fit else "declare one that does under `models:`"
             self.problems.error("R139", text, place.span(), help=help)
@@ -302,7 +304,9 @@ class Resolver:
                 )
 
     def _located(self, node: Node, place: Place) -> dict[str, Any]:
-        """`path` and `sources` of a load with paths made absolute: from the recipe's folder, or the working folder for `-p`."""
+        """`path` and `sources` of a load with paths made absolute: from the recipe's folder, or the working folder for
+        `-p`.
+        """
         located: dict[str, Any] = {}
         for name in ("path", "sources"):
             value = node.operator.params.get(name)
@@ -329,7 +333,9 @@ class Resolver:
 
 
 def _written(place: Place, keys: Any) -> list[tuple[Any, Place]]:
-    """The texts that stand at a place of the file (of `keys`, if given) before parameters were filled in, each with its place."""
+    """The texts that stand at a place of the file (of `keys`, if given) before parameters were filled in, each with its
+    place.
+    """
     return [
         (t, place if at is None else place.at(at)) for at, t in _texts(place.written()) if keys is None or at in keys
     ]

@@ -1,7 +1,7 @@
 """Stages: chains of steps that need no other rows, run shard by shard with nothing written in between.
 
-A stage ends where somebody must be able to look: at loads, whole-data steps, model steps, writes, where several read one step, where a
-`dropped` port is read, and where a run is told to stop (`--to`).
+A stage ends where somebody must be able to look: at loads, whole-data steps, model steps, writes, where several read
+one step, where a `dropped` port is read, and where a run is told to stop (`--to`).
 """
 
 from __future__ import annotations

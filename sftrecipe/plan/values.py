@@ -32,17 +32,19 @@ def env_names(value: Any) -> list[str]:
 
 
 def as_numbers(accepts: Mapping[str, Any], value: Any) -> Any:
-    """`1/256` and `2%` as numbers wherever the schema has a number, in lists and mappings too. The value fits the schema."""
+    """`1/256` and `2%` as numbers wherever the schema has a number, in lists and mappings too. The value fits the
+    schema.
+    """
     options = list(_options(accepts))
     if isinstance(value, str):
         text = any(o.get("type") == "string" and "pattern" not in o for o in options)
         number = any(o.get("pattern") == declared.NUMBER_TEXT for o in options)
         return declared.to_number(value) if number and not text else value
     if isinstance(value, list):
-        items = next((o["items"] for o in options if o.get("items")), {})
+        items: Mapping[str, Any] = next((o["items"] for o in options if o.get("items")), {})
         return [as_numbers(items, v) for v in value]
     if isinstance(value, Mapping):
-        each = next(
+        each: Mapping[str, Any] = next(
             (o["additionalProperties"] for o in options if isinstance(o.get("additionalProperties"), Mapping)), {}
         )
         return {k: as_numbers(each, v) for k, v in value.items()}
@@ -116,8 +118,13 @@ def _check_value(spec: declared.ParamSpec, value: Any, place: Place, what: str, 
 
 
 _PLAIN: Mapping[str, tuple[type, ...]] = {
-    "integer": (int,), "number": (int, float), "string": (str,), "boolean": (bool,), "array": (list,), "object": (dict,),
-}  # fmt: skip
+    "integer": (int,),
+    "number": (int, float),
+    "string": (str,),
+    "boolean": (bool,),
+    "array": (list,),
+    "object": (dict,),
+}
 
 _BOUNDS: Mapping[str, Callable[[Any, Any], bool]] = {
     "minimum": operator.ge, "maximum": operator.le, "exclusiveMinimum": operator.gt, "exclusiveMaximum": operator.lt,
@@ -180,7 +187,9 @@ def _words(spec: declared.ParamSpec, error: Any) -> tuple[str, str, str]:
 
 
 def _nearest(error: Any) -> Any:
-    """Of the complaints of the alternatives, the one about the alternative that was meant: right type, wrong bound or key."""
+    """Of the complaints of the alternatives, the one about the alternative that was meant: right type, wrong bound or
+    key.
+    """
     for inner in error.context:
         if inner.validator in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "additionalProperties"):
             return inner

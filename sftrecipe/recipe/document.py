@@ -17,8 +17,14 @@ __all__ = ["TOP_LEVEL", "Document", "fill", "resolve_params", "set_path"]
 TOP_LEVEL = ("recipe", "grammar", "about", "requires", "seed", "params", "models", "steps", "variants", "tests")
 PARAM_KEYS = ("type", "default", "min", "max", "choices", "about")
 PARAM_TYPES: Mapping[str, tuple[type, ...]] = {
-    "int": (int,), "float": (int, float), "bool": (bool,), "text": (str,), "list": (list,), "map": (dict,), "any": (object,),
-}  # fmt: skip
+    "int": (int,),
+    "float": (int, float),
+    "bool": (bool,),
+    "text": (str,),
+    "list": (list,),
+    "map": (dict,),
+    "any": (object,),
+}
 _WORDS = {
     "int": "a whole number",
     "float": "a number",
@@ -279,7 +285,7 @@ def _misfit(value: Any, kind: str, form: Mapping[str, Any]) -> tuple[str, str] |
 
 
 def fill(value: Any, params: Mapping[str, Any], place: Place, problems: Problems, used: set[str]) -> Any:
-    """`value` with every `${params.x}` replaced: alone it keeps its type, inside text it is written out (R115, R130)."""
+    """`value` with every `${params.x}` replaced: alone it keeps its type, in text it is written out (R115, R130)."""
     if isinstance(value, dict):
         return {k: fill(v, params, place.at(k), problems, used) for k, v in value.items()}
     if isinstance(value, list):

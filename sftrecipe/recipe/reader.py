@@ -10,8 +10,9 @@ from typing import Any
 
 from sftrecipe import yamlsource
 from sftrecipe.errors import Problem, Problems, RecipeError, did_you_mean
+from sftrecipe.recipe.cases import read_tests
 from sftrecipe.recipe.document import Document, fill, resolve_params
-from sftrecipe.recipe.model import CommandLinePath, ModelSpec, Place, Recipe, Ref, Step, TestCase, is_unresolved
+from sftrecipe.recipe.model import CommandLinePath, ModelSpec, Place, Recipe, Ref, Step, is_unresolved
 from sftrecipe.recipe.steps import Draft, draft_steps, to_ref
 
 __all__ = ["read_recipe"]
@@ -32,7 +33,8 @@ def read_recipe(
     """The recipe in `path`, with a variant and `-p` overrides (`name=value`) applied.
 
     `values` are overrides that are values already, with the place where they stand (a test's `with:` and `models:`).
-    Raises RecipeError with all problems at once; with `problems` given they are collected there instead, as far as reading can go on.
+    Raises RecipeError with all problems at once; with `problems` given they are collected there instead, as far as
+    reading can go on.
     """
     found = Problems() if problems is None else problems
     reader = _Reader(found)
@@ -101,7 +103,7 @@ class _Reader:
             params=values,
             models=models,
             steps=steps,
-            tests=_tests(document),
+            tests=read_tests(document),
             requires=[str(r) for r in document.data.get("requires") or ()],
             variants=[str(v) for v in document.data.get("variants") or ()],
             place=document.place(),
@@ -328,61 +330,3 @@ class _Reader:
         step.id = prefix + step.id
         step.models = {**renamed, **{k: renamed.get(v, v) for k, v in step.models.items()}}
         return step
-
-
-def _tests(document: Document) -> list[TestCase]:
-    cases = []
-    for at, entry in enumerate(document.data.get("tests") or ()):
-        place = document.place("tests", at)
-        if not _is_test(entry, place, document.problems):
-            continue
-        cases.append(
-            TestCase(
-                name=str(entry.get("name") or entry["step"]),
-                step=entry["step"],
-                place=place,
-                given=entry.get("given") or (),
-                ports=entry.get("from") or {},
-                overrides=entry.get("with") or {},
-                models=entry.get("models") or {},
-                expect=entry["expect"],
-            )
-        )
-    return cases
-
-
-TEST_KEYS: Mapping[str, tuple[type, str]] = {
-    "name": (str, "text"), "step": (str, "a step's id"), "given": (list, "a list of rows"), "from": (dict, "a mapping of ports to rows"),
-    "with": (dict, "a mapping of parameters"), "models": (dict, "a mapping of models to replies"), "expect": (object, ""),
-}  # fmt: skip
-
-
-def _is_test(entry: Any, place: Place, problems: Problems) -> bool:
-    """Whether an entry of `tests:` has the shape of a test (R128)."""
-    before = len(problems)
-    if not isinstance(entry, dict):
-        problems.error(
-            "R128",
-            "a test is a mapping with name, step, given and expect",
-            place.span(),
-            help="`- {name: ..., step: ..., given: [...], expect: [...]}`",
-        )
-        return False
-    for key, value in entry.items():
-        if key not in TEST_KEYS:
-            help = did_you_mean(str(key), TEST_KEYS) or f"it has {', '.join(TEST_KEYS)}"
-            problems.error("R128", f"unknown key `{key}` in a test", place.at(key).key(), help=help)
-        elif value is not None and not isinstance(value, TEST_KEYS[key][0]):
-            problems.error("R128", f"`{key}:` of a test is {TEST_KEYS[key][1]}", place.at(key).span())
-    for at, row in enumerate(entry["given"] if isinstance(entry.get("given"), list) else ()):
-        if not isinstance(row, dict):
-            problems.error(
-                "R128",
-                "a given row is a mapping of columns to values",
-                place.at("given", at).span(),
-                help="`- {query: ..., response: ...}`",
-            )
-    missing = [k for k in ("step", "expect") if entry.get(k) is None]
-    if missing:
-        problems.error("R128", f"a test needs {' and '.join(f'`{k}:`' for k in missing)}", place.span())
-    return len(problems) == before

@@ -115,7 +115,9 @@ def _is_operator(key: str) -> bool:
 
 
 def _strange(key: str, beside: bool, place: Place, problems: Problems) -> None:
-    """Tells of a key that is neither an operator nor one that steps have, and what it may have meant. `beside` an operator?"""
+    """Tells of a key that is neither an operator nor one that steps have, and what it may have meant. `beside` an
+    operator?
+    """
     verb, dot, name = key.partition(".")
     near = did_you_mean(key, RESERVED)
     if beside and not dot and (near or not did_you_mean(verb, VERBS)):

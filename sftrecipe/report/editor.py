@@ -1,6 +1,8 @@
-"""The JSON Schema (draft-07) of recipes, for editors. `check` never uses it: a step is validated by its own operator's schema.
+"""The JSON Schema (draft-07) of recipes, for editors. `check` never uses it: a step is validated by its own operator's
+schema.
 
-Where the checker fills in `${params.x}` first, the schema allows it as text; what it cannot know (columns, ids, models) it takes as text.
+Where the checker fills in `${params.x}` first, the schema allows it as text; what it cannot know (columns, ids,
+models) it takes as text.
 """
 
 from __future__ import annotations
@@ -12,8 +14,8 @@ from typing import Any
 from sftrecipe import params as declared
 from sftrecipe.errors import RecipeError
 from sftrecipe.params import ParamSpec
+from sftrecipe.recipe.cases import TEST_KEYS
 from sftrecipe.recipe.document import PARAM_TYPES
-from sftrecipe.recipe.reader import TEST_KEYS
 from sftrecipe.recipe.steps import ON_ERROR, WHERE_VERBS
 from sftrecipe.registry import Registry
 from sftrecipe.verbs import BARE, VERBS
@@ -40,27 +42,54 @@ def recipe_schema(registry: Registry, distribution: str = "") -> Schema:
         "required": ["recipe", "grammar", "steps"],
         "additionalProperties": False,
         "patternProperties": _FREE,
-        "properties": {
-            "recipe": {"type": "string", "description": "The recipe's name."},
-            "grammar": {"const": 1, "description": "The version of the recipe language."},
-            "about": {"type": "string", "description": "What the recipe is for, and where it is from."},
-            "requires": {"type": "array", "items": {"type": "string"}, "description": "Plugin packages, as `sftrecipe-acme>=0.2`."},
-            "seed": {"type": "integer", "default": 0, "description": "Of all that is drawn. Every step makes its own from it."},
-            "params": {"type": "object", "propertyNames": {"pattern": _NAME}, "additionalProperties": _param(),
-                       "description": "Values to change from outside: `name: value`, used as `${params.name}`, given with `-p name=...`."},
-            "models": {"type": "object", "additionalProperties": {"$ref": "#/definitions/model"}, "description": "What steps ask, by name."},
-            "steps": {"type": "array", "minItems": 1, "items": {"$ref": "#/definitions/step"}, "description": "What is done, in order."},
-            "variants": {"type": "object", "additionalProperties": {"type": "object"},
-                         "description": "Name -> {dotted path: value}: `params.x`, `models.x`, `seed`. Chosen with `--variant`."},
-            "tests": {"type": "array", "items": {"$ref": "#/definitions/test"}, "description": "Run by `sftrecipe test`."},
-        },
+        "properties": _top(),
         "definitions": {
             "reference": {"type": "string", "pattern": r"\$\{", "description": "`${params.name}`"},
-            "file": {"type": "object", "properties": {"file": {"type": "string"}}, "required": ["file"], "additionalProperties": False,
-                     "description": "The text of a file, or its lines where a list is wanted."},
-            "step": _step(operators), "model": _models(registry, distribution), "test": _test(), **definitions,
+            "file": _file(),
+            "step": _step(operators),
+            "model": _models(registry, distribution),
+            "test": _test(),
+            **definitions,
         },
-    }  # fmt: skip
+    }
+
+
+def _top() -> Schema:
+    about = {
+        "recipe": "The recipe's name.",
+        "grammar": "The version of the recipe language.",
+        "about": "What the recipe is for, and where it is from.",
+        "requires": "Plugin packages, as `sftrecipe-acme>=0.2`.",
+        "seed": "Of all that is drawn. Every step makes its own from it.",
+        "params": "Values to change from outside: `name: value`, used as `${params.name}`, given with `-p name=...`.",
+        "models": "What steps ask, by name.",
+        "steps": "What is done, in order.",
+        "variants": "Name -> {dotted path: value}: `params.x`, `models.x`, `seed`. Chosen with `--variant`.",
+        "tests": "Run by `sftrecipe test`.",
+    }
+    kinds: Schema = {
+        "recipe": {"type": "string"},
+        "grammar": {"const": 1},
+        "about": {"type": "string"},
+        "requires": {"type": "array", "items": {"type": "string"}},
+        "seed": {"type": "integer", "default": 0},
+        "params": {"type": "object", "propertyNames": {"pattern": _NAME}, "additionalProperties": _param()},
+        "models": {"type": "object", "additionalProperties": {"$ref": "#/definitions/model"}},
+        "steps": {"type": "array", "minItems": 1, "items": {"$ref": "#/definitions/step"}},
+        "variants": {"type": "object", "additionalProperties": {"type": "object"}},
+        "tests": {"type": "array", "items": {"$ref": "#/definitions/test"}},
+    }
+    return {key: {"description": about[key], **kind} for key, kind in kinds.items()}
+
+
+def _file() -> Schema:
+    return {
+        "description": "The text of a file, or its lines where a list is wanted.",
+        "type": "object",
+        "properties": {"file": {"type": "string"}},
+        "required": ["file"],
+        "additionalProperties": False,
+    }
 
 
 def _step(operators: Schema) -> Schema:

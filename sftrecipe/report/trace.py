@@ -30,7 +30,9 @@ class Line:
 
 
 def find(run: Run, text: str, limit: int = 20) -> list[tuple[str, str]]:
-    """(row id, start of its text) of rows whose id begins with `text`, or whose conversation holds it. Looks where rows begin."""
+    """(row id, start of its text) of rows whose id begins with `text`, or whose conversation holds it. Looks where rows
+    begin.
+    """
     import polars as pl
 
     found: dict[str, str] = {}

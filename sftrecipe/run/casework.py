@@ -148,7 +148,7 @@ def _record(row: Mapping[str, Any], at: int, words: Mapping[str, str]) -> dict[s
     else:
         found["messages"] = [message(**m) for m in row["messages"]]
     found["source"] = row.get("source", "test")
-    found["id"] = row.get("id") or row_id(content_hash("test", found["messages"]), at)
+    found["id"] = row.get("id") or row_id(content_hash("test", found["messages"] or ()), at)
     for name, word in words.items():
         if word in ("json", "any") and not isinstance(found[name], (str, type(None))):
             found[name] = json.dumps(found[name])

@@ -1,1 +1,1 @@
-"""Tools for those who test operators: an in-memory Dataset, a recipe runner, a conformance kit, a scripted chat server."""
+"""Tools for those who test operators: an in-memory Dataset, a conformance kit, a scripted chat server."""

@@ -7,9 +7,10 @@
         "score.acme.toxicity": Example([{"response": "a b c"}], models={"model": {"use": "script", "default": "3"}}),
     })
 
-Every operator that is installed under the owner's name is checked, each check a test of its own: it imports lightly, says what it is, has a
-valid schema, refuses unknown parameters, pickles; and on the rows of its example, run by the interpreter, it keeps its verb's law, leaves its
-input alone, gives the same result again, for one row at a time and for no rows, and bears nulls and odd text.
+Every operator that is installed under the owner's name is checked, each check a test of its own: it imports lightly,
+says what it is, has a valid schema, refuses unknown parameters, pickles; and on the rows of its example, run by the
+interpreter, it keeps its verb's law, leaves its input alone, gives the same result again, for one row at a time and
+for no rows, and bears nulls and odd text.
 """
 
 from __future__ import annotations
@@ -317,7 +318,9 @@ def bears_no_rows(subject: Subject) -> None:
 
 
 def bears_nulls_and_odd_text(subject: Subject) -> None:
-    """Columns without a value, and text in any script: a result, a row that fails by its code, or an error that says why."""
+    """Columns without a value, and text in any script: a result, a row that fails by its code, or an error that says
+    why.
+    """
     assert subject.stand is not None
     rows = subject.stand.example.rows
     odd = [{**_texts(rows[n % len(rows)], text), "id": f"odd{n}"} for n, text in enumerate(ODD)]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sftrecipe.engines.local import LocalEngine
-from sftrecipe.plan import Node, Stage
+from sftrecipe.plan import Node, Plan, Stage
 from sftrecipe.rows import DERIVED, FIXED, Rows
 from sftrecipe.run.batch import Live, view_of
 from sftrecipe.run.bind import bind, spec_of
@@ -32,8 +32,8 @@ __all__ = ["Example", "Outcome", "Stand"]
 class Example:
     """Rows for one operator (`query` and `response`, or `messages`, and any columns), and what else its step needs.
 
-    `params` as in a recipe; `models` by parameter, as under `models:`; `ports` rows of side ports; `columns` types that cannot be told
-    from the rows (`vector`, `json`, ...); `files` name -> text, put beside the recipe.
+    `params` as in a recipe; `models` by parameter, as under `models:`; `ports` rows of side ports; `columns` types
+    that cannot be told from the rows (`vector`, `json`, ...); `files` name -> text, put beside the recipe.
     """
 
     rows: Sequence[Mapping[str, Any]]
@@ -101,7 +101,7 @@ class Stand:
             result = run.results["it"]
             return Outcome(_rows(given), _rows(result.table), {*node.flow.writes, "rank"}, _codes(result))
 
-    def _plan(self, folder: Path) -> Any:
+    def _plan(self, folder: Path) -> Plan:
         example = self.example
         columns = {c: {"key": c, "type": t} for c, t in self._columns(example.rows).items()}
         steps: list[Any] = []

@@ -190,10 +190,9 @@ def test_a_rating_is_never_above_its_digit_nor_below_zero(weights):
 
 
 @settings(max_examples=25)
-@given(st.lists(st.lists(st.floats(0.05, 1), min_size=5, max_size=5), min_size=2, max_size=4), st.floats(0, 1))
+@given(st.lists(st.permutations([1, 2, 3, 5, 9]), min_size=2, max_size=4), st.floats(0, 1))  # no ties of the best digit
 def test_select_it_asks_every_wording_and_joins_them(rows, alpha):
-    table = np.array(rows)
-    table = table / table.sum(axis=1, keepdims=True)
+    table = np.array(rows) / 20
     prompts = [f"wording {j}: {{{{query}}}} {{{{response}}}}" for j in range(len(rows))]
 
     def answer(asked):

@@ -31,7 +31,7 @@ LEVELS: list[tuple[str, ...]] = [
 """Lowest first. A module may import what stands below its own level, and what is in its own package."""
 
 EXCEPTIONS = {
-    ("sftrecipe.params", "verbs"): "an annotation may name a verb: looked at when the parameters of a class are first asked for",
+    ("sftrecipe.params", "operators"): "an annotation may name a verb: looked at when a class's parameters are asked for",
     ("sftrecipe.params", "models"): "an annotation may name a model protocol, as above",
 }
 
