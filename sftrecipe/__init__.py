@@ -14,8 +14,8 @@ _HOME = {
     "sftrecipe.params": ("Column", "Expr", "File", "Given", "Into", "Param", "Secret", "Taken", "Template"),
     "sftrecipe.operators": ("Context", "Cost", "Flow", "Operator"),
     "sftrecipe.verbs": (
-        "Answer", "BadRow", "Child", "Choice", "Dropped", "Evolve", "Evolved", "Filter", "Format", "Load", "Measure", "Mix",
-        "Pack", "Score", "Select", "Tag", "Write",
+        "Answer", "BadRow", "Child", "Choice", "Dropped", "Evolve", "Evolved", "Filter", "Format", "Load", "Measure",
+        "Mix", "Pack", "Score", "Select", "Tag", "Write",
     ),
     "sftrecipe.dataset": ("Dataset",),
     "sftrecipe.rows": ("Rows", "message"),

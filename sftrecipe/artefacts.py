@@ -1,4 +1,4 @@
-"""Artefacts: named results that are no rows (aliases, a matrix, a table, a picture), as files that any tool can read."""
+"""Artefacts: named results that are no rows (aliases, a matrix, a table, a picture), as files that any tool reads."""
 
 from __future__ import annotations
 

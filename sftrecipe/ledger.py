@@ -139,7 +139,8 @@ class Events:
             out = rows_in - dropped - failed
             found.append({
                 "rows_in": rows_in, "rows_out": out, "dropped": dropped, "failed": failed,
-                "codes": dict(tally["dropped"] + tally["failed"]), "nulls": dict(tally["null"]), "notes": dict(tally["note"]),
+                "codes": dict(tally["dropped"] + tally["failed"]), "nulls": dict(tally["null"]),
+                "notes": dict(tally["note"]),
             })  # fmt: skip
             rows_in = out
         return found
@@ -148,6 +149,6 @@ class Events:
         """All events, in order: row, id, step, kind, code, value, other, facts."""
         import polars as pl
 
-        kinds = {"row": pl.Int64, "id": pl.String, "step": pl.String, "kind": pl.String, "code": pl.String, "value": pl.Float64,
-                 "other": pl.String, "facts": pl.String}  # fmt: skip
+        texts = dict.fromkeys(("id", "step", "kind", "code"), pl.String)
+        kinds = {"row": pl.Int64, **texts, "value": pl.Float64, "other": pl.String, "facts": pl.String}
         return pl.DataFrame(self._rows, schema=kinds, orient="row")

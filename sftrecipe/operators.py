@@ -25,7 +25,7 @@ __all__ = ["Context", "Cost", "Flow", "Operator"]
 
 @dataclass(frozen=True)
 class Flow:
-    """What a step reads and writes: column -> type as a word. `rewrites` names texts (`query`, `response`) it changes."""
+    """What a step reads and writes: column -> type as a word. `rewrites` names texts (`query`, `response`) changed."""
 
     reads: Sequence[str] = ()
     writes: Mapping[str, str] = field(default_factory=dict)
@@ -171,6 +171,10 @@ class Operator:
         """A pass over everything, once. What it returns becomes artefacts `step.key` and `self.state` everywhere."""
         return {}
 
+    def report(self, events: pl.DataFrame) -> Mapping[str, Any]:
+        """Artefacts from the step's ledger (id, kind, code, value, other, facts), once all rows are through."""
+        return {}
+
     def cost(self, sample: pl.DataFrame) -> Iterable[Cost]:
         """What a row costs, from a sample, for `plan --estimate`. No model, no cost."""
         return ()
@@ -186,7 +190,7 @@ class Operator:
 
 
 def nested_columns(columns: Mapping[str, str]) -> dict[str, str]:
-    """The columns that an operator given as value sees: all but `candidates`, since it looks at one answer at a time."""
+    """The columns that an operator given as value sees: all but `candidates`, as it looks at one answer at a time."""
     return {name: word for name, word in columns.items() if name != "candidates"}
 
 

@@ -142,7 +142,7 @@ def _last(messages: pl.Series, role: str) -> pl.Series:
 
 
 def frame_of(records: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> pl.DataFrame:
-    """Rows made in Python as a frame, each column in its type (words of `sftrecipe.types`); what a row lacks is null."""
+    """Rows made in Python as a frame, each column in its type (words of `sftrecipe.types`); what it lacks is null."""
     import polars as pl
 
     from sftrecipe.types import parse_type

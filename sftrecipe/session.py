@@ -42,6 +42,7 @@ class Session:
     engine: str = "local"
     observers: Sequence[str] = ()
     options: Options | None = None
+    allow_outside: bool = False
     problems: Problems = field(default_factory=Problems)
 
     def __post_init__(self) -> None:
@@ -71,7 +72,9 @@ class Session:
             from sftrecipe.errors import did_you_mean
 
             raise UsageError(f"there is no recipe {self.file} {did_you_mean(Path(self.file).name, near)}".rstrip())
-        return read_recipe(Path(self.file), variant=self.variant, overrides=self.overrides, problems=self.problems)
+        recipe = read_recipe(Path(self.file), variant=self.variant, overrides=self.overrides, problems=self.problems)
+        recipe.outside = self.allow_outside
+        return recipe
 
     def run(self, progress: Progress | None = None, on_damage: Any = None) -> Outcome:
         """Runs the recipe. Raises StepError, BudgetReached, or Waiting when the world must act first."""

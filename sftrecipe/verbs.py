@@ -1,19 +1,19 @@
 """The twelve verbs. Each is a law about rows, and the interpreter, not the operator, keeps it.
 
-| verb    | law                                                                                   | the author writes               |
-|---------|---------------------------------------------------------------------------------------|---------------------------------|
-| load    | nothing in; rows out; bad ones quarantined with their place                           | pieces, read                    |
-| filter  | rows out are a subset, untouched, in order; each dropped row has a code               | keep, or keep_row, or choose    |
-| select  | the same, but it sees all rows and spends a budget; the order of choice is in `rank`  | choose                          |
-| tag     | same rows, new columns                                                                | tag, or tag_row                 |
-| score   | same rows, new number columns; NaN and inf become null                                | score, or score_row             |
-| evolve  | new rows that name their parents; parents stay or leave                               | evolve_row, or evolve           |
-| answer  | same rows; the last assistant turn written, or `candidates`, or a text column         | answer_row                      |
-| mix     | several inputs, or one by a column, to one output; rows may repeat or stay out        | allot                           |
-| format  | same rows, the columns that a trainer reads                                           | format                          |
-| pack    | rows to sequences; each lists its members; packs never cross a `stage`                | plan                            |
-| measure | rows pass untouched; numbers, tables and pictures are artefacts                       | measure                         |
-| write   | rows pass untouched; files appear whole or not at all                                 | write                           |
+| verb    | law                                                                       | the author writes            |
+|---------|---------------------------------------------------------------------------|------------------------------|
+| load    | nothing in; rows out; bad ones quarantined with their place               | pieces, read                 |
+| filter  | rows out are a subset, untouched, in order; each dropped row has a code   | keep, or keep_row, or choose |
+| select  | a subset, chosen with all rows in sight; order of choice in `rank`        | choose                       |
+| tag     | same rows, new columns                                                    | tag, or tag_row              |
+| score   | same rows, new number columns; NaN and inf become null                    | score, or score_row          |
+| evolve  | new rows that name their parents; parents stay or leave                   | evolve_row, or evolve        |
+| answer  | same rows; the last assistant turn, `candidates` or a text column written | answer_row                   |
+| mix     | several inputs, or one by a column, to one; rows may repeat or stay out   | allot                        |
+| format  | same rows, the columns that a trainer reads                               | format                       |
+| pack    | rows to sequences; each lists its members; packs never cross a `stage`    | plan                         |
+| measure | rows pass untouched; numbers, tables and pictures are artefacts           | measure                      |
+| write   | rows pass untouched; files appear whole or not at all                     | write                        |
 """
 
 from __future__ import annotations

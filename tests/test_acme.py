@@ -29,7 +29,11 @@ def installed(tmp_path_factory) -> Path:
     # the build copies: nothing may be written into the repository
     source = base / "source"
     subprocess.run(["cp", "-r", str(ACME), str(source)], check=True)
-    subprocess.run([*pip, "wheel", "--no-build-isolation", "--no-deps", "-w", str(base / "wheels"), str(source)], check=True, timeout=120)
+    subprocess.run(
+        [*pip, "wheel", "--no-build-isolation", "--no-deps", "-w", str(base / "wheels"), str(source)],
+        check=True,
+        timeout=120,
+    )
     [wheel] = (base / "wheels").glob("*.whl")
     assert wheel.name == "sftrecipe_acme-0.2.0-py3-none-any.whl"
     target = base / "site"
@@ -100,7 +104,11 @@ def test_explain_shows_its_page(shop):
 
 def test_its_parameters_are_checked_like_ours(shop):
     recipe = (shop.folder / "acme.yaml").read_text()
-    (shop.folder / "bad.yaml").write_text(recipe.replace("filter.acme.short: 3", "filter.acme.shrot: 3").replace("score.acme.questions", "score.acme.questions: {txet: query}"))
+    (shop.folder / "bad.yaml").write_text(
+        recipe.replace("filter.acme.short: 3", "filter.acme.shrot: 3").replace(
+            "score.acme.questions", "score.acme.questions: {txet: query}"
+        )
+    )
     done = shop.cli("check", "bad.yaml", check=1)
     assert "did you mean `filter.acme.short`?" in done.stderr
     assert "did you mean `text`?" in done.stderr
@@ -115,7 +123,18 @@ def test_without_it_the_recipe_says_what_to_install(kitchen):
 
 
 def test_it_passes_the_conformance_kit(shop):
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-o", "addopts=", "--rootdir", str(shop.folder), str(ACME / "tests" / "test_conformance.py")]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "-o",
+        "addopts=",
+        "--rootdir",
+        str(shop.folder),
+        str(ACME / "tests" / "test_conformance.py"),
+    ]
     done = subprocess.run(command, cwd=shop.folder, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "24 passed" in done.stdout

@@ -80,7 +80,9 @@ class AnswerStyle(Filter):
     wants: ClassVar[Mapping[str, str]] = {"text": "text"}
     source = "Zhou et al. 2023, LIMA (arXiv 2305.11206), section 2.1"
 
-    chars: int | list[int | None] | None = Param(list(LIMA_CHARS), doc="[least, most] characters, both included; null: any.")
+    chars: int | list[int | None] | None = Param(
+        list(LIMA_CHARS), doc="[least, most] characters, both included; null: any."
+    )
     first_person: bool = Param(True, doc="Drop answers in the first person.")
     cross_reference: bool = Param(
         True, doc="Drop answers that speak of other answers, of their authors or of the site."

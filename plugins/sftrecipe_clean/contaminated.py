@@ -28,6 +28,7 @@ row; `ratio` 60, and 200 where rows and items are of one kind.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -50,6 +51,10 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 __all__ = ["Contaminated", "TagContaminated"]
+
+
+SHOWN = 120
+"""Characters of a row and of an item that the report shows."""
 
 
 class _Search:
@@ -189,8 +194,9 @@ class _Search:
 class Contaminated(_Search, Filter):
     """Drop rows that hold an evaluation item, with the code `contaminated` and the share of the item that was found.
 
-    The row's story names the item (`eval`, `eval_source`, `share`); the artefact `evals` counts the items of each
-    evaluation set and how many of them the method can see. A row without text stays.
+    The row's story names the item (`eval`, `eval_source`, `share`). Artefacts: `evals` counts the items of each
+    evaluation set and how many of them the method can see; `hits` the items found and the rows that hold them, by set,
+    with the shares in tenths; `pairs` shows the 20 highest shares side by side. A row without text stays.
     """
 
     def keep(self, rows: Rows) -> Any:
@@ -199,14 +205,33 @@ class Contaminated(_Search, Filter):
         found = np.flatnonzero(item >= 0)
         items = self.state["items"]
         ids = rows["id"]
+        texts = rows.select(self.text.alias("text"))["text"] if len(found) else pl.Series([], dtype=pl.String)  # type: ignore[attr-defined]
         for at in found.tolist():
             facts = {
                 "eval": items["id"][int(item[at])],
                 "eval_source": items["source"][int(item[at])],
                 "share": round(float(share[at]), 4),
+                "text": (texts[at] or "")[:SHOWN],
+                "eval_text": items["text"][int(item[at])][:SHOWN],
             }
             self.context.note(ids[at], "contaminated", **facts)
         return {"contaminated": (pl.Series(item < 0), pl.Series(share))}
+
+    def report(self, events: pl.DataFrame) -> Mapping[str, Any]:
+        """`hits` by evaluation set and the nearest `pairs`, from what the rows' stories tell."""
+        noted = events.filter((pl.col("kind") == "note") & (pl.col("code") == "contaminated"))
+        facts = [json.loads(f) for f in noted["facts"].to_list()]
+        kinds = {"eval": pl.String, "eval_source": pl.String, "share": pl.Float64, "text": pl.String, "eval_text": pl.String}
+        found = pl.DataFrame(facts, schema=kinds).with_columns(noted["id"].alias("row"))
+        tenth = pl.min_horizontal((pl.col("share") * 10).floor(), 9).cast(pl.Int64)
+        hits = found.group_by(pl.col("eval_source").alias("source")).agg(
+            pl.col("eval").n_unique().alias("items"),
+            pl.len().alias("rows"),
+            pl.col("share").mean().alias("mean_share"),
+            *((tenth == n).sum().alias(f"{n / 10:.1f}") for n in range(4, 10)),
+        )
+        pairs = found.sort(["share", "row"], descending=[True, False]).head(20)
+        return {"hits": hits.sort("source"), "pairs": pairs.select("row", "eval", "share", "text", "eval_text")}
 
 
 class TagContaminated(_Search, Tag):

@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sftrecipe import Choice, Column, Dataset, Dropped, File, Flow, Param, StepError
+from sftrecipe import Choice, Column, Dataset, Dropped, File, Flow, Given, Param, StepError, Taken
 from sftrecipe_diversity.budget import Budget, Budgeted, Pool, column_of, flags
 from sftrecipe_diversity.draws import uniform
 from sftrecipe_diversity.exchange import give_rows, read_ids, take_vectors
@@ -243,8 +243,8 @@ class KCenter(Budgeted):
     )
     whiten: int | None = Param(None, ge=1, doc="Principal directions to keep, scaled to variance 1.")
     rounds: int | None = Param(None, ge=1, doc="Rounds after the initial one, each with a budget of its own.")
-    give: str | None = Param(None, doc="Path with {round}: the rows chosen so far, for the trainer.")
-    take: str | None = Param(
+    give: Given | None = Param(None, doc="Path with {round}: the rows chosen so far, for the trainer.")
+    take: Taken | None = Param(
         None, doc="Path with {round}: the trainer's vectors of all rows (.npz with `ids` and `vectors`)."
     )
     compat: Literal["original"] | None = Param(None, doc="`original`: float32 with its NaN, ties by place.")

@@ -40,6 +40,11 @@ def pick(texts: Sequence[str], good: Sequence[int], take: str, draw: float) -> i
     return min(good, key=lambda i: (lengths * len(texts[i]), i))
 
 
+def _whole(candidate: Mapping[str, Any] | None) -> bool:
+    """Whether a candidate is an answer: it has text, and was not cut."""
+    return candidate is not None and bool((candidate["text"] or "").strip()) and candidate["finish_reason"] != "length"
+
+
 class BestOf(Answer):
     """The row's answer, chosen among its `candidates`. Candidates without text, or cut at max_tokens, never win.
 
@@ -76,9 +81,7 @@ class BestOf(Answer):
 
     async def answer_row(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
         """The chosen candidate as the answer."""
-        candidates = [
-            c for c in row["candidates"] or () if (c["text"] or "").strip() and c["finish_reason"] != "length"
-        ]
+        candidates = [c for c in row["candidates"] or () if _whole(c)]
         if not candidates:
             raise RowError("no_candidates", "there is no whole answer to choose from")
         if self.passed or self.by == "passed":

@@ -50,7 +50,7 @@ class Candidates(Evolve):
     def evolve_row(self, row: Mapping[str, Any]) -> Evolved:
         """One child a candidate."""
         children, seen = [], set()
-        for at, candidate in enumerate(row["candidates"] or ()):
+        for at, candidate in enumerate(c for c in row["candidates"] or () if c is not None):
             text = candidate["text"] or ""
             fault = (
                 "not_kept"

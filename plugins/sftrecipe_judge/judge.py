@@ -149,7 +149,7 @@ class ScoreJudge(Score):
             score, reasons = await self._judged(row)
             self.context.note(row["id"], "judged", score=score, reasons=reasons)
             return {self.into: score}
-        candidates = [dict(c) for c in row["candidates"] or ()]
+        candidates = [dict(c) for c in row["candidates"] or () if c is not None]
         found = await asyncio.gather(*(self._judged({**row, "response": c["text"]}) for c in candidates))
         for candidate, (score, reasons) in zip(candidates, found, strict=True):
             candidate |= {"score": score, "verdict": reasons[0]}

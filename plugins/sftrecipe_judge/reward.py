@@ -43,7 +43,7 @@ class ScoreReward(Score):
             if not messages or messages[-1]["role"] != "assistant":
                 raise RowError("no_response", "the conversation does not end in an answer")
             return {self.into: await self.model.reward(messages)}
-        candidates = [dict(c) for c in row["candidates"] or ()]
+        candidates = [dict(c) for c in row["candidates"] or () if c is not None]
         asked = (self.model.reward(with_answer(messages, c["text"] or "")) for c in candidates)
         for candidate, reward in zip(candidates, await asyncio.gather(*asked), strict=True):
             candidate["score"] = reward

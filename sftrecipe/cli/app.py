@@ -24,6 +24,14 @@ Plugins = Annotated[
     list[Path] | None, typer.Option("--plugin", help="A Python file with operators.", show_default=False)
 ]
 StoreFolder = Annotated[Optional[Path], typer.Option("--store", help="The store. [.sftrecipe]", show_default=False)]
+_outside: list[bool] = []
+Outside = Annotated[
+    bool,
+    typer.Option(
+        "--allow-outside", callback=lambda on: _outside.append(on) if on else None,
+        help="Let the recipe name paths outside its folder and the working folder.", show_default=False,
+    ),
+]  # fmt: skip
 Limit = Annotated[
     int | None, typer.Option("--limit", min=1, help="Keep N rows of each load: a trial run.", show_default=False)
 ]
@@ -35,6 +43,7 @@ def run(
     variant: Variant = "",
     param: Params = None,
     plugin: Plugins = None,
+    allow_outside: Outside = False,
     limit: Limit = None,
     to: Annotated[str | None, typer.Option("--to", help="Run this step and what it needs.", show_default=False)] = None,
     workers: Annotated[
@@ -71,6 +80,7 @@ def check(
     variant: Variant = "",
     param: Params = None,
     plugin: Plugins = None,
+    allow_outside: Outside = False,
     format: Annotated[str, typer.Option("--format", help="text, json or github.")] = "text",
 ) -> None:
     """Find everything that is wrong with a recipe. Touches no data."""
@@ -86,6 +96,7 @@ def plan(
     variant: Variant = "",
     param: Params = None,
     plugin: Plugins = None,
+    allow_outside: Outside = False,
     limit: Limit = None,
     store: StoreFolder = None,
     estimate: Annotated[bool, typer.Option("--estimate", help="Calls, tokens, money and time of model steps.")] = False,
@@ -101,6 +112,7 @@ def plan(
 def test(
     recipe: Annotated[list[Path], typer.Argument(help="Recipe files.", show_default=False)],
     plugin: Plugins = None,
+    allow_outside: Outside = False,
 ) -> None:
     """Run the tests that stand in recipes."""
     from sftrecipe.cli.checking import test_files
@@ -116,6 +128,7 @@ def head(
     variant: Variant = "",
     param: Params = None,
     plugin: Plugins = None,
+    allow_outside: Outside = False,
     limit: Limit = None,
     store: StoreFolder = None,
     json: Annotated[bool, typer.Option("--json", help="Rows as JSON lines.")] = False,
@@ -134,6 +147,7 @@ def trace(
     variant: Variant = "",
     param: Params = None,
     plugin: Plugins = None,
+    allow_outside: Outside = False,
     limit: Limit = None,
     store: StoreFolder = None,
 ) -> None:
@@ -145,7 +159,7 @@ def trace(
 
 
 @app.command()
-def show(recipe: RecipeFile, variant: Variant = "", param: Params = None, plugin: Plugins = None) -> None:
+def show(recipe: RecipeFile, variant: Variant = "", param: Params = None, plugin: Plugins = None, allow_outside: Outside = False) -> None:
     """Print the recipe with nothing left to resolve: parameters filled in, parts put in place."""
     from sftrecipe.cli.looking import show_recipe
 
@@ -153,7 +167,7 @@ def show(recipe: RecipeFile, variant: Variant = "", param: Params = None, plugin
 
 
 @app.command()
-def graph(recipe: RecipeFile, variant: Variant = "", param: Params = None, plugin: Plugins = None) -> None:
+def graph(recipe: RecipeFile, variant: Variant = "", param: Params = None, plugin: Plugins = None, allow_outside: Outside = False) -> None:
     """Print the graph of steps as Mermaid."""
     from sftrecipe.cli.looking import show_graph
 
@@ -222,6 +236,7 @@ def _session(
         recipe, variant, tuple(param or ()), tuple(plugin or ()), store or Path(str(found.get("store", ".sftrecipe"))),
         workers or int(found.get("workers", 0)), engine or str(found.get("engine", "local")),
         tuple(observe if observe is not None else found.get("with", ())), options,
+        allow_outside=any(_outside) or bool(found.get("allow_outside", False)),
     )  # fmt: skip
 
 

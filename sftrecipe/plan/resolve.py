@@ -14,10 +14,11 @@ from sftrecipe.errors import Problem, Problems, RecipeError, did_you_mean
 from sftrecipe.models.provider import Provider
 from sftrecipe.operators import Operator
 from sftrecipe.params import ParamSpec
+from sftrecipe.plan.paths import Paths
 from sftrecipe.plan.node import Node
 from sftrecipe.plan.values import as_numbers, check_schema, env_names, read_text
 from sftrecipe.recipe import Place, Recipe, Step
-from sftrecipe.recipe.model import CommandLinePath, Unresolved, is_unresolved
+from sftrecipe.recipe.model import Unresolved, is_unresolved
 from sftrecipe.recipe.steps import no_reference
 from sftrecipe.registry import Entry, Registry
 
@@ -37,6 +38,7 @@ class Resolver:
         self.recipe, self.registry, self.problems = recipe, registry, problems
         self.ids = {s.id for s in recipe.steps}
         self.providers: dict[str, Provider] = {}
+        self.paths = Paths(problems, recipe.outside)
 
     def models(self) -> None:
         """Finds and checks every provider that `models:` names."""
@@ -65,11 +67,11 @@ class Resolver:
             self.providers[spec.name] = provider
 
     def _provider_value(self, spec: ParamSpec, value: Any, place: Place) -> Any:
-        if spec.name == "model" and isinstance(value, str) and _absolute(value, place).exists():
-            return str(_absolute(value, place))  # a local model beside the recipe; hub names are left as they are
+        if spec.name == "model" and isinstance(value, str) and self.paths.absolute(value, place).exists():
+            return str(self.paths.absolute(value, place))  # a local model beside the recipe; hub names are left as they are
         if spec.kind != "file" or not isinstance(value, str):
             return self._plain(spec, value, place)
-        path = _absolute(value, place)
+        path = self.paths.absolute(value, place)
         if not path.exists():
             self._missing(path, value, place)
         return str(path)
@@ -113,6 +115,8 @@ class Resolver:
             return None
         if step.verb == "load":
             node.located = self._located(node, place)
+        elif step.verb == "write" and isinstance(node.operator.params.get("path"), str):
+            self.paths.output(node.operator.params["path"], place if step.has_positional else place.at("path"))
         return node
 
     def _built(self, node: Node, cls: type[Operator], values: Mapping[str, Any], place: Place) -> list[str] | None:
@@ -163,7 +167,7 @@ class Resolver:
             return self._files(node, spec, value, place)
         if spec.kind == "taken":
             for at, text in _texts(value):
-                node.taken[spec.name if at is None else f"{spec.name}.{at}"] = _absolute(
+                node.taken[spec.name if at is None else f"{spec.name}.{at}"] = self.paths.absolute(
                     str(text), place if at is None else place.at(at)
                 )
             return value
@@ -258,7 +262,7 @@ class Resolver:
             if dot and step in self.ids:
                 node.artefacts[f"{spec.name}.{at}" if at is not None else spec.name] = (step, key)
                 continue
-            path = _absolute(str(text), here)
+            path = self.paths.absolute(text if isinstance(text, str) else str(text), here)
             if not path.exists():
                 near = did_you_mean(step, self.ids) if dot and "/" not in step else ""
                 self._missing(path, str(text), here, near.replace("`?", f".{key}`?"))
@@ -270,7 +274,7 @@ class Resolver:
         self, node: Node, spec: ParamSpec, value: Mapping[str, Any], place: Place, *, whole: bool = False
     ) -> Any:
         """{file: path} where a text or list is asked for: the file's text, or its lines."""
-        path = _absolute(str(value["file"]), place.at("file"))
+        path = self.paths.absolute(value["file"], place.at("file"))
         if not path.is_file():
             self._missing(path, str(value["file"]), place.at("file"))
             return Unresolved(spec.name)
@@ -278,6 +282,8 @@ class Resolver:
         return [line for line in text.splitlines() if line.strip()] if spec.many == "list" and not whole else text
 
     def _missing(self, path: Path, text: str, place: Place, near: str = "") -> None:
+        if path in self.paths.refused:
+            return  # whether it is there is nobody's business
         names = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
         beside = (
             f"{shown(path.parent)} holds {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}" if names else ""
@@ -311,7 +317,7 @@ class Resolver:
         for name in ("path", "sources"):
             value = node.operator.params.get(name)
             if value is not None:
-                located[name] = _locate(value, place.at(name) if not node.step.has_positional else place)
+                located[name] = self.paths.locate(value, place.at(name) if not node.step.has_positional else place)
         return located
 
     def _needs(self, cls: Any, place: Place, what: str) -> None:
@@ -364,26 +370,3 @@ def _texts(value: Any) -> Iterator[tuple[Any, Any]]:
         yield from enumerate(value)
     else:
         yield None, value
-
-
-def _absolute(text: str, place: Place) -> Path:
-    base = Path() if isinstance(text, CommandLinePath) else place.folder
-    return Path(base, Path(text).expanduser()).absolute()
-
-
-def _locate(value: Any, place: Place) -> Any:
-    if isinstance(value, str):
-        return value if "://" in value else str(_absolute(value, place))
-    if isinstance(value, list):
-        return [_locate(v, place.at(i)) for i, v in enumerate(value)]
-    if isinstance(value, Mapping):
-        # a source is a path, or a mapping with `path` and its own options
-        return {
-            k: _locate(v, place.at(k)) if not isinstance(v, Mapping) else _located_source(v, place.at(k))
-            for k, v in value.items()
-        }
-    return value
-
-
-def _located_source(value: Mapping[str, Any], place: Place) -> dict[str, Any]:
-    return {k: _locate(v, place.at(k)) if k == "path" else v for k, v in value.items()}

@@ -188,6 +188,7 @@ class Recipe:
     about: str = ""
     variant: str = ""
     files: dict[str, str] = field(default_factory=dict)
+    outside: bool = False
     broken: set[str] = field(default_factory=set)
     hints: list[Problem] = field(default_factory=list)
 

@@ -127,7 +127,7 @@ def _event(result: Result, node: Node, id: str) -> list[Line] | None:
 
 def _facts(text: str) -> str:
     try:
-        return ", ".join(f"{k}={v}" for k, v in json.loads(text).items())
+        return ", ".join(f"{k}={v}" for k, v in json.loads(text).items() if not k.endswith("text"))
     except (ValueError, AttributeError):
         return text
 

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sftrecipe.errors import Pending, RowError, SftRecipeError
-from sftrecipe.ledger import merge_counts
+from sftrecipe.ledger import Events, merge_counts
+from sftrecipe.operators import Operator
 from sftrecipe.plan import Stage
+from sftrecipe.plan.node import overrides
 from sftrecipe.rows import BATCH_ROWS, Rows
 from sftrecipe.run.batch import ROW, Live, columns_of_batch, view_of
 from sftrecipe.run.bind import StepSpec, bind
@@ -20,6 +22,8 @@ from sftrecipe.run.result import part_entry
 from sftrecipe.table import Table
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from sftrecipe.run.interpreter import Run
 
 __all__ = ["entries_of", "stream"]
@@ -43,7 +47,18 @@ def stream(run: Run, stage: Stage, folder: Path, source: Table, ports: Mapping[s
     counts = [vars(merge_counts(s.id, [w.counts[i] for w in written])) for i, s in enumerate(specs)]
     for node, figures in zip(stage.nodes, counts, strict=True):
         guarded(node, node.operator.review, figures)
+        if overrides(type(node.operator), "report", Operator):
+            files |= run.save_artefacts(folder, guarded(node, node.operator.report, _events(folder, written, node.id)))
     return manifest_of(entries_of(written), types_of(stage.last), counts, files)
+
+
+def _events(folder: Path, written: list[Written], step: str) -> pl.DataFrame:
+    """What the ledger holds of one step, over all shards."""
+    import polars as pl
+
+    frames = [pl.read_parquet(folder / w.files["ledger"][0]) for w in written if "ledger" in w.files]
+    whole: pl.DataFrame = pl.concat(frames) if frames else Events([step]).frame()
+    return whole.filter(pl.col("step") == step)
 
 
 def entries_of(written: list[Written]) -> list[dict[str, Any]]:

@@ -125,7 +125,24 @@ def test_the_numbers_behind_the_probes() -> None:
 def test_the_story_names_the_item() -> None:
     operator = ready(Contaminated, ["something else entirely that nobody asked for ever", TULIPS])
     assert dropped(operator, ["a clean row", TULIPS, None]) == {1: 1.0}
-    assert operator.context.notes == [("row1", "contaminated", {"eval": "item1", "eval_source": "bench", "share": 1.0})]
+    ((row, code, facts),) = operator.context.notes
+    assert (row, code) == ("row1", "contaminated")
+    shown = {"text": TULIPS[:120], "eval_text": TULIPS[:120]}
+    assert facts == {"eval": "item1", "eval_source": "bench", "share": 1.0, **shown}
+
+
+def test_the_report_counts_hits_by_set_and_shows_pairs() -> None:
+    facts = [("eval1", "bench", 1.0), ("eval1", "bench", 0.62), ("eval9", "other", 0.55)]
+    told = [json.dumps({"eval": e, "eval_source": s, "share": x, "text": "t", "eval_text": "e"}) for e, s, x in facts]
+    rows = ["a", "b", "c"]
+    events = pl.DataFrame({"id": rows, "kind": ["note"] * 3, "code": ["contaminated"] * 3, "facts": told})
+    report = Contaminated().report(events)
+    assert report["hits"].select("source", "items", "rows", "0.5", "0.6", "0.9").rows() == [
+        ("bench", 1, 2, 0, 1, 1),
+        ("other", 1, 1, 1, 0, 0),
+    ]
+    assert report["pairs"]["row"].to_list() == ["a", "b", "c"]
+    assert Contaminated().report(events.clear())["hits"].height == 0
 
 
 def test_the_tag_writes_every_share_and_its_item() -> None:

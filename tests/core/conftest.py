@@ -12,7 +12,9 @@ from tests.conftest import Kitchen
 
 
 @pytest.fixture
-def cli(kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., tuple[int, str, str]]]:
+def cli(
+    kitchen: Kitchen, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., tuple[int, str, str]]]:
     """Runs the command line in the kitchen. Returns (exit code, standard output, standard error)."""
     from sftrecipe.cli.app import run_app
 

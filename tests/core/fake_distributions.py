@@ -29,7 +29,9 @@ class Shelf:
         info = self.folder / f"{module}-{version}.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        text = "".join(f"[sftrecipe.{g}]\n" + "".join(f"{k} = {v}\n" for k, v in named.items()) for g, named in points.items())
+        text = "".join(
+            f"[sftrecipe.{g}]\n" + "".join(f"{k} = {v}\n" for k, v in named.items()) for g, named in points.items()
+        )
         (info / "entry_points.txt").write_text(text)
         sys.path_importer_cache.clear()
         self.forget()

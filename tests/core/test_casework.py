@@ -56,7 +56,9 @@ def test_the_one_in_the_design(kitchen):
 
 
 def test_the_one_in_the_design_can_fail(kitchen):
-    (kitchen.folder / "deita.yaml").write_text(DEITA.replace("expect: [{evol: 6.0}, {evol: 2.0}]", "expect: [{evol: 6.0}, {evol: 5.9}]"))
+    (kitchen.folder / "deita.yaml").write_text(
+        DEITA.replace("expect: [{evol: 6.0}, {evol: 2.0}]", "expect: [{evol: 6.0}, {evol: 5.9}]")
+    )
     with kitchen.session("deita.yaml") as session:
         [result] = run_tests(session)
     assert result.detail == "row 1: expected evol = 5.9, got 2.0"
@@ -74,7 +76,10 @@ HEAD = "params: {least: 2}\n"
         ("{given: [{response: a}, {response: a b}], expect: {rows: 1, dropped: 1}}", "ok"),
         ("{given: [{response: a}], expect: {dropped: {too_short: 1}}}", "ok"),
         ("{given: [{response: a}], expect: {dropped.too_short: 1}}", "ok"),
-        ("{given: [{response: a}], expect: {dropped: {too_short: 2}}}", "expected dropped = {'too_short': 2}, got {'too_short': 1}"),
+        (
+            "{given: [{response: a}], expect: {dropped: {too_short: 2}}}",
+            "expected dropped = {'too_short': 2}, got {'too_short': 1}",
+        ),
         ("{given: [{response: a}], expect: [{response: a}]}", "expected 1 rows, got 0"),
         ("{given: [{response: a b}], expect: [{response: a c}]}", "row 0: expected response = 'a c', got 'a b'"),
         ("{given: [{response: a b}], expect: [{respnse: a b}]}", "row 0: expected respnse = 'a b', got None"),
@@ -82,7 +87,10 @@ HEAD = "params: {least: 2}\n"
         ("{given: [{response: a b}], with: {least: 3}, expect: {rows: 1}}", "expected rows = 1, got 0"),
         ("{given: [], expect: []}", "ok"),
         ("{expect: {rows: 0}}", "ok"),
-        ("{given: [{messages: [{role: user, content: q}, {role: assistant, content: a b}]}], expect: [{query: q}]}", "ok"),
+        (
+            "{given: [{messages: [{role: user, content: q}, {role: assistant, content: a b}]}], expect: [{query: q}]}",
+            "ok",
+        ),
         ("{given: [{id: mine, response: a b}], expect: [{id: mine}]}", "ok"),
         ("{given: [{response: a b, extra: {x: 1}}], expect: [{extra: '{\"x\": 1}'}]}", "ok"),
     ],
@@ -117,8 +125,13 @@ def test_a_step_that_reads_what_was_let_go(outcome):
 
 
 def test_a_step_of_a_part(kitchen, outcome):
-    kitchen.recipe("  - id: long\n    filter: words(response) >= params.least\n", head="params: {least: 2}\n", name="clean.yaml")
-    assert outcome("  - use: ./clean.yaml\n", "  - {step: clean/long, given: [{response: a}, {response: a b}], expect: {rows: 1}}\n") == ["ok"]
+    kitchen.recipe(
+        "  - id: long\n    filter: words(response) >= params.least\n", head="params: {least: 2}\n", name="clean.yaml"
+    )
+    assert outcome(
+        "  - use: ./clean.yaml\n",
+        "  - {step: clean/long, given: [{response: a}, {response: a b}], expect: {rows: 1}}\n",
+    ) == ["ok"]
 
 
 WRITER = "  - id: answered\n    answer.chat: {model: writer}\n"
@@ -141,7 +154,9 @@ def test_an_error_can_be_expected(kitchen, outcome):
     )
     plugins = [kitchen.folder / "ops.py"]
     steps = "  - id: f\n    tag.ops.fails:\n"
-    assert outcome(steps, "  - {step: f, given: [{response: a}], expect: {error: no moon}}\n", plugins=plugins) == ["ok"]
+    assert outcome(steps, "  - {step: f, given: [{response: a}], expect: {error: no moon}}\n", plugins=plugins) == [
+        "ok"
+    ]
     assert outcome(steps, "  - {step: f, given: [{response: a}], expect: {error: R600}}\n", plugins=plugins) == ["ok"]
     [detail] = outcome(steps, "  - {step: f, given: [{response: a}], expect: {error: no sun}}\n", plugins=plugins)
     assert detail == "expected the error `no sun`, got: no moon tonight"
@@ -150,7 +165,9 @@ def test_an_error_can_be_expected(kitchen, outcome):
 
 
 def test_an_error_that_does_not_come(outcome):
-    assert outcome(FILTER, "  - {step: long, given: [], expect: {error: R600}}\n", HEAD) == ["expected the error `R600`, but the step succeeded"]
+    assert outcome(FILTER, "  - {step: long, given: [], expect: {error: R600}}\n", HEAD) == [
+        "expected the error `R600`, but the step succeeded"
+    ]
 
 
 def test_a_value_that_does_not_fit_is_an_error_of_that_test(outcome):
@@ -171,7 +188,10 @@ def test_a_wrong_recipe_has_no_tests(outcome):
 
 
 def test_several_tests_are_told_in_order(outcome):
-    tests = "".join(f"  - {{name: n{n}, step: long, given: [{{response: {'a ' * n}}}], expect: {{rows: {int(n > 2)}}}}}\n" for n in (1, 2, 3))
+    tests = "".join(
+        f"  - {{name: n{n}, step: long, given: [{{response: {'a ' * n}}}], expect: {{rows: {int(n > 2)}}}}}\n"
+        for n in (1, 2, 3)
+    )
     assert [o == "ok" for o in outcome(FILTER, tests, HEAD)] == [True, False, True]
 
 

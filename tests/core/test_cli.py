@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import chat
 
 GOOD = "  - load: {path: rows.jsonl, license: MIT}\n  - id: long\n    filter.length: {words: [2, 100]}\n  - write: out.jsonl\n"
-WAITS = '''
+WAITS = """
 from sftrecipe import Measure, Pending, Filter, StepError, Param
 import pathlib, time
 
@@ -33,7 +33,7 @@ class Slow(Filter):
         pathlib.Path(self.mark).touch()
         time.sleep(60)
         return rows["query"].is_not_null()
-'''
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -124,7 +124,9 @@ def test_3_a_step_that_failed(cli, kitchen):
 
 
 def test_3_a_test_that_failed(cli, kitchen):
-    kitchen.recipe(GOOD + "tests:\n  - {name: one word, step: long, given: [{response: one}], expect: [{response: one}]}\n")
+    kitchen.recipe(
+        GOOD + "tests:\n  - {name: one word, step: long, given: [{response: one}], expect: [{response: one}]}\n"
+    )
     code, out, err = cli("test", "recipe.yaml")
     assert code == 3
     assert "FAILED recipe.yaml: one word" in out
@@ -143,9 +145,21 @@ def test_130_an_interrupt_says_how_to_go_on(kitchen):
     kitchen.rows("rows.jsonl", [chat("a", "b")])
     (kitchen.folder / "ops.py").write_text(WAITS)
     mark = kitchen.folder / "mark"
-    kitchen.recipe(f"  - load: {{path: rows.jsonl, license: MIT}}\n  - filter.ops.slow: {{mark: {mark}}}\n  - write: out.jsonl\n")
-    command = [sys.executable, "-c", "from sftrecipe.cli import main; main()", "run", "recipe.yaml", "--plugin", "ops.py"]
-    with subprocess.Popen(command, cwd=kitchen.folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    kitchen.recipe(
+        f"  - load: {{path: rows.jsonl, license: MIT}}\n  - filter.ops.slow: {{mark: {mark}}}\n  - write: out.jsonl\n"
+    )
+    command = [
+        sys.executable,
+        "-c",
+        "from sftrecipe.cli import main; main()",
+        "run",
+        "recipe.yaml",
+        "--plugin",
+        "ops.py",
+    ]
+    with subprocess.Popen(
+        command, cwd=kitchen.folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         end = time.monotonic() + 60
         while not mark.exists() and time.monotonic() < end:
             time.sleep(0.05)
@@ -178,10 +192,14 @@ def test_no_problems_as_json(cli, kitchen):
 
 
 def test_problems_as_annotations(cli, kitchen):
-    kitchen.recipe(GOOD.replace("words: [2, 100]", "words: 100%") + "# 100%\n", head="params: {size: 1}\n", name="a,b.yaml")
+    kitchen.recipe(
+        GOOD.replace("words: [2, 100]", "words: 100%") + "# 100%\n", head="params: {size: 1}\n", name="a,b.yaml"
+    )
     code, out, err = cli("check", "a,b.yaml", "--format", "github")
     assert (code, err) == (1, "")
-    assert out.startswith("::error file=a%2Cb.yaml,line=7,col=28::[R302] `filter.length`: `words` must be a whole number or a list, not `100%25`")
+    assert out.startswith(
+        "::error file=a%2Cb.yaml,line=7,col=28::[R302] `filter.length`: `words` must be a whole number or a list, not `100%25`"
+    )
     assert len(out.splitlines()) == 1
 
 
@@ -218,7 +236,10 @@ def test_explain_a_code_and_an_operator_and_a_verb(cli):
 
 
 def test_show_leaves_nothing_to_resolve(cli, kitchen):
-    kitchen.recipe("  - load: {path: rows.jsonl}\n  - select.random: ${params.size}\n  - write: out.jsonl\n", head="params: {size: 2}\n")
+    kitchen.recipe(
+        "  - load: {path: rows.jsonl}\n  - select.random: ${params.size}\n  - write: out.jsonl\n",
+        head="params: {size: 2}\n",
+    )
     code, out, err = cli("show", "recipe.yaml")
     assert code == 0
     assert "${" not in out

@@ -9,14 +9,26 @@ from sftrecipe.testing.conformance import CHECKS, Example, conformance
 from tests.conftest import chat
 
 TALK = [
-    {"query": "What is the capital of France, and why?", "response": "Paris is the capital of France. It has been so for long."},
+    {
+        "query": "What is the capital of France, and why?",
+        "response": "Paris is the capital of France. It has been so for long.",
+    },
     {"query": "Add 2 and 3.", "response": "5"},
-    {"query": "What is the capital of France, and why?", "response": "Paris is the capital of France. It has been so for long."},
+    {
+        "query": "What is the capital of France, and why?",
+        "response": "Paris is the capital of France. It has been so for long.",
+    },
     {"query": "Wer bist du?", "response": "Ich bin ein Sprachmodell von OpenAI und kann dabei leider nicht helfen."},
     {"query": "Say it three times.", "response": "again and again and again and again and again and again"},
 ]
-TAGGED = [{"query": f"q{n}", "response": "a " * n, "tags": tags} for n, tags in enumerate([["math"], ["math", "code"], [], ["Math "], ["chat"]], 1)]
-VECTORS = [{"query": f"q{n}", "response": "a " * n, "embedding": v, "quality": float(n)} for n, v in enumerate([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.5, 0.5]], 1)]
+TAGGED = [
+    {"query": f"q{n}", "response": "a " * n, "tags": tags}
+    for n, tags in enumerate([["math"], ["math", "code"], [], ["Math "], ["chat"]], 1)
+]
+VECTORS = [
+    {"query": f"q{n}", "response": "a " * n, "embedding": v, "quality": float(n)}
+    for n, v in enumerate([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.5, 0.5]], 1)
+]
 TFIDF = {"model": {"use": "tfidf"}}
 
 EXAMPLES = {
@@ -25,7 +37,9 @@ EXAMPLES = {
     "filter.duplicates": TALK,
     "filter.language": Example(TALK, {"languages": ["en"]}),
     "filter.length": Example(TALK, {"words": [2, 40]}),
-    "filter.license": Example([{**r, "license": ("MIT", "GPL-3.0-only")[n % 2]} for n, r in enumerate(TALK)], {"allow": ["MIT"]}),
+    "filter.license": Example(
+        [{**r, "license": ("MIT", "GPL-3.0-only")[n % 2]} for n, r in enumerate(TALK)], {"allow": ["MIT"]}
+    ),
     "filter.near_duplicates": TALK,
     "filter.patterns": Example(TALK, {"packs": ["identity"]}),
     "filter.repetition": TALK,
@@ -60,8 +74,14 @@ def test_every_filter_score_and_tag_that_asks_no_model_has_an_example():
     from sftrecipe.params import specs
 
     registry = Registry()
-    asks = {e.full for e in registry.operators() if any(s.kind in ("model", "dataset") for s in specs(registry.operator(e.full)).values())}
-    wanted = {e.full for e in registry.operators() if e.distribution == "sftrecipe" and e.group in ("filter", "score", "tag")} - asks
+    asks = {
+        e.full
+        for e in registry.operators()
+        if any(s.kind in ("model", "dataset") for s in specs(registry.operator(e.full)).values())
+    }
+    wanted = {
+        e.full for e in registry.operators() if e.distribution == "sftrecipe" and e.group in ("filter", "score", "tag")
+    } - asks
     assert wanted <= set(EXAMPLES)
 
 
@@ -213,7 +233,11 @@ def test_an_expected_failure_is_marked_strictly(broken):
 
 @pytest.mark.parametrize(
     "owner, examples, failures, said",
-    [("nobody", {}, {}, "no operator of `nobody` is installed"), ("broken", {"filter.broken.nothing": []}, {}, "filter.broken.nothing"), ("broken", {}, {"filter.broken.silent: dancing": "x"}, "dancing")],
+    [
+        ("nobody", {}, {}, "no operator of `nobody` is installed"),
+        ("broken", {"filter.broken.nothing": []}, {}, "filter.broken.nothing"),
+        ("broken", {}, {"filter.broken.silent: dancing": "x"}, "dancing"),
+    ],
 )
 def test_names_that_there_are_not(broken, owner, examples, failures, said):
     with pytest.raises(ValueError, match=said):

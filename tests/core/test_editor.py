@@ -164,7 +164,9 @@ def test_a_broken_plugin_takes_nothing_from_the_others(tmp_path, monkeypatch):
 
 
 def test_a_plugin_is_in_the_schema_of_this_installation(kitchen):
-    (kitchen.folder / "mine.py").write_text("from sftrecipe import Filter, Param\nclass Short(Filter):\n    '''Short ones go.'''\n    words: int = Param(2, doc='Fewest.')\n")
+    (kitchen.folder / "mine.py").write_text(
+        "from sftrecipe import Filter, Param\nclass Short(Filter):\n    '''Short ones go.'''\n    words: int = Param(2, doc='Fewest.')\n"
+    )
     registry = Registry((kitchen.folder / "mine.py",))
     assert "filter.mine.short" in recipe_schema(registry)["definitions"]
     assert "filter.mine.short" not in recipe_schema(registry, "sftrecipe")["definitions"]

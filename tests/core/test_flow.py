@@ -128,14 +128,19 @@ def test_a_column_parameter_and_its_output(plan, codes):
 
 
 def test_expressions_in_lists_and_mappings(plan, codes):
-    node = plan("  - filter.ops.two: {tests: {a: level > 3, b: words(query) > 1}, every: [level < 9]}\n").nodes["filter.ops.two"]
+    node = plan("  - filter.ops.two: {tests: {a: level > 3, b: words(query) > 1}, every: [level < 9]}\n").nodes[
+        "filter.ops.two"
+    ]
     assert set(node.flow.reads) == {"level", "query"}
     assert codes("  - filter.ops.two: {tests: {a: lvel > 3}, every: [level < 9, levl > 1]}\n") == ["R520", "R520"]
     assert codes("  - filter.ops.two: {every: [level]}\n") == ["R526"]
 
 
 def test_a_template_reads_columns(plan, codes):
-    assert plan("  - tag.ops.prompted: {prompt: '{{query}} and {{level}}'}\n").nodes["tag.ops.prompted"].flow.reads == ("query", "level")
+    assert plan("  - tag.ops.prompted: {prompt: '{{query}} and {{level}}'}\n").nodes["tag.ops.prompted"].flow.reads == (
+        "query",
+        "level",
+    )
     assert codes("  - tag.ops.prompted: {prompt: '{{qurey}}'}\n") == ["R401"]
 
 
@@ -147,7 +152,9 @@ def test_a_template_from_a_file(kitchen, plan, codes):
 
 
 def test_an_operator_as_value_sees_the_columns(plan, codes):
-    node = plan("  - filter.ops.two: {verify: {score.length: {of: words}}}\n".replace("{of: words}", "{}")).nodes["filter.ops.two"]
+    node = plan("  - filter.ops.two: {verify: {score.length: {of: words}}}\n".replace("{of: words}", "{}")).nodes[
+        "filter.ops.two"
+    ]
     assert node.nested["verify"].entry.full == "score.length"
     assert codes("  - filter.ops.two: {verify: length}\n") == []
     assert codes("  - filter.ops.two: {verify: {score.length: {text: respnse}}}\n") == ["R520"]
@@ -177,7 +184,15 @@ def test_what_is_not_stale(codes, steps):
     assert codes(steps) == []
 
 
-@pytest.mark.parametrize("rewriter, text", [("answer.ops.rewrites", "response"), ("tag.ops.asks", "query"), ("answer.ops.rewrites", "conversation"), ("tag.ops.asks", "conversation")])
+@pytest.mark.parametrize(
+    "rewriter, text",
+    [
+        ("answer.ops.rewrites", "response"),
+        ("tag.ops.asks", "query"),
+        ("answer.ops.rewrites", "conversation"),
+        ("tag.ops.asks", "conversation"),
+    ],
+)
 def test_staleness_goes_through_columns(codes, rewriter, text):
     steps = f"  - tag: {{a: lower({text})}}\n  - tag: {{b: upper(a)}}\n  - score: {{c: words(b)}}\n  - {rewriter}:\n  - select.top: {{size: 3, by: c}}\n"
     assert codes(steps) == ["R403"]
@@ -190,7 +205,9 @@ def test_a_stale_column_is_stale_in_where_and_parameters_too(codes):
 
 
 def test_a_column_computed_under_a_condition_hangs_on_its_texts(codes):
-    assert codes("  - score: {x: level + 1}\n    where: words(response) > 3\n  - answer.ops.rewrites:\n  - filter: x > 1\n") == ["R403"]
+    assert codes(
+        "  - score: {x: level + 1}\n    where: words(response) > 3\n  - answer.ops.rewrites:\n  - filter: x > 1\n"
+    ) == ["R403"]
 
 
 def test_stale_in_one_input_is_stale_in_the_mix(codes):
@@ -242,7 +259,9 @@ def test_a_wrong_expression_is_told_once(codes):
 
 def test_inputs_of_two_types(codes):
     other = "  - id: other\n    load: {path: other.jsonl, columns: {level: {key: level, type: text}}}\n"
-    assert codes(other + "  - from: [ours, other]\n    mix:\n", load=LOAD + "  - id: ours\n    filter.duplicates:\n") == ["R402"]
+    assert codes(
+        other + "  - from: [ours, other]\n    mix:\n", load=LOAD + "  - id: ours\n    filter.duplicates:\n"
+    ) == ["R402"]
 
 
 def test_inputs_with_columns_of_their_own(plan):

@@ -14,7 +14,7 @@ from tests.core.fake_distributions import Shelf
 
 STEPS = "  - load: {path: rows.jsonl, license: MIT}\n  - id: long\n    filter.length: {words: [2, 9]}\n  - write: out.jsonl\n"
 
-WATCHER = '''
+WATCHER = """
 import json, pathlib
 from sftrecipe import hookimpl
 
@@ -35,8 +35,8 @@ class Watcher:
         def watch(): print("watching")
     def _log(self, *words):
         with pathlib.Path("log.jsonl").open("a") as file: file.write(json.dumps(words) + "\\n")
-'''
-RAISES = '''
+"""
+RAISES = """
 from sftrecipe import hookimpl
 
 class Raises:
@@ -46,7 +46,7 @@ class Raises:
     def step_finished(self, event): raise KeyError("counts")
     @hookimpl
     def report_section(self, event, counts): raise ValueError("no words")
-'''
+"""
 
 
 @pytest.fixture
@@ -137,7 +137,9 @@ def test_an_object_and_a_class_and_part_of_the_arguments():
             return "a line"
 
     for plugin in (OnlyCounts, OnlyCounts()):
-        assert Observers({"it": plugin}).call("report_section", event=RunEvent("r", "f", 0, ()), counts=[1]) == ["a line"]
+        assert Observers({"it": plugin}).call("report_section", event=RunEvent("r", "f", 0, ()), counts=[1]) == [
+            "a line"
+        ]
     assert seen == [[1], [1]]
 
 

@@ -73,10 +73,15 @@ def test_an_input_that_changed_is_named(ran, numbered, cli):
 def test_a_file_that_a_step_names_is_an_input_too(kitchen, numbered, cli):
     kitchen.rows("rows.jsonl", numbered(4))
     (kitchen.folder / "words.txt").write_text("figure\n")
-    kitchen.recipe("  - load: {path: rows.jsonl, license: MIT}\n  - filter.patterns: {words: {file: words.txt}}\n  - write: out.jsonl\n")
+    kitchen.recipe(
+        "  - load: {path: rows.jsonl, license: MIT}\n  - filter.patterns: {words: {file: words.txt}}\n  - write: out.jsonl\n"
+    )
     cli("run", "recipe.yaml", "-q")
     (kitchen.folder / "words.txt").write_text("diagram\n")
-    assert "parameter `words` changed: ['figure'] -> ['diagram']" in states(cli("plan", "recipe.yaml")[1])["filter.patterns"]
+    assert (
+        "parameter `words` changed: ['figure'] -> ['diagram']"
+        in states(cli("plan", "recipe.yaml")[1])["filter.patterns"]
+    )
 
 
 def test_a_new_version_of_an_operator_is_named(ran, cli, monkeypatch):
@@ -89,7 +94,9 @@ def test_a_new_version_of_an_operator_is_named(ran, cli, monkeypatch):
 def test_a_seed_changes_what_draws(ran, cli):
     found = states(cli("plan", "recipe.yaml", "-p", "seed=1")[1])
     assert found["load.auto"].startswith("to run: load.auto: seed changed:")
-    assert found["some"] == "stored if `sized` comes out the same"  # its own seed differs, but its rows are not known yet
+    assert (
+        found["some"] == "stored if `sized` comes out the same"
+    )  # its own seed differs, but its rows are not known yet
 
 
 def test_what_came_out_the_same_runs_nothing_downstream(ran, cli):

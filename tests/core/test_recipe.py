@@ -76,9 +76,13 @@ def test_a_given_value_keeps_its_type(plan):
     assert found.recipe.params == {"size": 7, "share": 0.125, "words": ["b", "c"], "names": "no"}
 
 
-@pytest.mark.parametrize("given, code", [("size=7.5", "R116"), ("size=11", "R116"), ("sise=7", "R115"), ("size=[", "R004"), ("size", None)])
+@pytest.mark.parametrize(
+    "given, code", [("size=7.5", "R116"), ("size=11", "R116"), ("sise=7", "R115"), ("size=[", "R004"), ("size", None)]
+)
 def test_a_given_value_is_checked(codes, given, code):
-    assert codes("  - tag: {x: source}\n", "params: {size: {default: 5, max: 10}}\n", overrides=(given,)) == ([code] if code else [])
+    assert codes("  - tag: {x: source}\n", "params: {size: {default: 5, max: 10}}\n", overrides=(given,)) == (
+        [code] if code else []
+    )
 
 
 def test_a_path_reaches_into_a_parameter(plan):
@@ -95,7 +99,11 @@ def test_paths_are_seen_from_where_they_are_written(kitchen, monkeypatch):
     (kitchen.folder / "recipes").mkdir()
     kitchen.rows("recipes/own.jsonl", [chat("own", "own")])
     kitchen.rows("given.jsonl", [chat("given", "given")])
-    kitchen.recipe("  - load: {path: '${params.data}', license: MIT}\n  - write: out.jsonl\n", head="params: {data: own.jsonl}\n", name="recipes/r.yaml")
+    kitchen.recipe(
+        "  - load: {path: '${params.data}', license: MIT}\n  - write: out.jsonl\n",
+        head="params: {data: own.jsonl}\n",
+        name="recipes/r.yaml",
+    )
     monkeypatch.chdir(kitchen.folder)
     kitchen.run("recipes/r.yaml")
     assert kitchen.read("out.jsonl")[0]["messages"][0]["content"] == "own"
@@ -127,11 +135,21 @@ def test_a_reference_is_a_copy(plan):
 
 
 def test_a_value_cannot_change_the_structure(plan):
-    nodes = plan("  - write: ${params.path}\n", "params: {path: x}\n", overrides=("path='a.jsonl, overwrite: true'",), load=LOAD).nodes
+    nodes = plan(
+        "  - write: ${params.path}\n", "params: {path: x}\n", overrides=("path='a.jsonl, overwrite: true'",), load=LOAD
+    ).nodes
     assert nodes["write.auto"].operator.params["path"] == "a.jsonl, overwrite: true"
 
 
-@pytest.mark.parametrize("where", ["- filter: a > ${params.p}", "- filter: a\n    where: a > ${params.p}", "- score: {x: '${params.p} + 1'}", "- filter: a\n    when: ${params.p}"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "- filter: a > ${params.p}",
+        "- filter: a\n    where: a > ${params.p}",
+        "- score: {x: '${params.p} + 1'}",
+        "- filter: a\n    when: ${params.p}",
+    ],
+)
 def test_an_expression_takes_no_reference(codes, where):
     load = "  - load: {path: rows.jsonl, columns: {a: {key: a, type: int}}}\n"
     found = codes(f"  {where}\n".replace("filter: a\n", "filter: a > 1\n"), "params: {p: 1}\n", load=load)
@@ -140,7 +158,9 @@ def test_an_expression_takes_no_reference(codes, where):
 
 def test_expressions_read_params(kitchen):
     kitchen.rows("rows.jsonl", [chat("q", "one"), chat("q", "one two")])
-    kitchen.recipe(LOAD + "  - filter: words(response) >= params.least\n  - write: out.jsonl\n", head="params: {least: 2}\n")
+    kitchen.recipe(
+        LOAD + "  - filter: words(response) >= params.least\n  - write: out.jsonl\n", head="params: {least: 2}\n"
+    )
     kitchen.run()
     assert len(kitchen.read("out.jsonl")) == 1
 
@@ -187,7 +207,9 @@ def test_a_variant_that_leads_nowhere_is_told_before_anybody_wants_it(codes):
 )  # fmt: skip
 def test_when_decides_before_any_row(plan, when, runs):
     head = "params: {size: 5, on: true, name: a, none: null}\n"
-    nodes = plan(f"  - id: maybe\n    filter.duplicates:\n    when: {when}\n  - id: end\n    tag: {{x: source}}\n", head).nodes
+    nodes = plan(
+        f"  - id: maybe\n    filter.duplicates:\n    when: {when}\n  - id: end\n    tag: {{x: source}}\n", head
+    ).nodes
     assert ("maybe" in nodes) is runs
     assert nodes["end"].inputs == [Ref("maybe" if runs else "load.auto")]
 
@@ -197,9 +219,14 @@ def test_who_reads_a_step_that_does_not_run_reads_what_it_would_have_read(plan):
     assert plan(steps, "params: {on: false}\n").nodes["end"].inputs == [Ref("load.auto")]
 
 
-@pytest.mark.parametrize("when, code", [("params.sise > 3", "R522"), ("size > 3", "R520"), ("params.size >", "R501"), ("5", "R125"), ("[a]", "R125")])
+@pytest.mark.parametrize(
+    "when, code",
+    [("params.sise > 3", "R522"), ("size > 3", "R520"), ("params.size >", "R501"), ("5", "R125"), ("[a]", "R125")],
+)
 def test_a_wrong_when(codes, when, code):
-    assert codes(f"  - filter.duplicates:\n    when: {when}\n  - select.random: ${{params.size}}\n", "params: {size: 5}\n") == [code]
+    assert codes(
+        f"  - filter.duplicates:\n    when: {when}\n  - select.random: ${{params.size}}\n", "params: {size: 5}\n"
+    ) == [code]
 
 
 # -- from, ports
@@ -262,9 +289,14 @@ def test_a_side_port_leaves_the_main_input_alone(plan):
     assert {n: str(r) for n, r in node.step.ports.items()} == {"against": "vectors"}
 
 
-@pytest.mark.parametrize("text, code", [("5", "R125"), ("[]", "R125"), ("{}", "R125"), ("[5]", "R125"), ("nowhere", "R107"), ("a.nowhere", "R108")])
+@pytest.mark.parametrize(
+    "text, code",
+    [("5", "R125"), ("[]", "R125"), ("{}", "R125"), ("[5]", "R125"), ("nowhere", "R107"), ("a.nowhere", "R108")],
+)
 def test_a_wrong_from(codes, text, code):
-    assert codes(f"  - id: a\n    filter.duplicates:\n  - filter.length: {{words: [1, 9]}}\n    from: {text}\n") == [code]
+    assert codes(f"  - id: a\n    filter.duplicates:\n  - filter.length: {{words: [1, 9]}}\n    from: {text}\n") == [
+        code
+    ]
 
 
 def test_rows_that_a_step_let_go_can_be_kept(kitchen):
@@ -300,14 +332,20 @@ def test_what_is_wrong_below_a_wrong_filter_is_told_too(codes):
 
 
 def test_an_operator_alone_a_value_and_a_mapping(plan):
-    nodes = plan("  - filter.duplicates\n  - select.random: 3\n  - filter: words(response) > 1\n  - score: {a: len(query), b: a + 1}\n".replace(", b: a + 1", "")).nodes
+    nodes = plan(
+        "  - filter.duplicates\n  - select.random: 3\n  - filter: words(response) > 1\n  - score: {a: len(query), b: a + 1}\n".replace(
+            ", b: a + 1", ""
+        )
+    ).nodes
     assert list(nodes) == ["load.auto", "filter.duplicates", "select.random", "filter.where", "score.expr"]
     assert nodes["select.random"].operator.params["size"] == 3
     assert nodes["score.expr"].flow.writes == {"a": "int"} or nodes["score.expr"].flow.writes == {"a": "float"}
 
 
 def test_steps_without_an_id_are_numbered(plan):
-    nodes = plan("  - filter: words(query) > 1\n  - filter: words(response) > 1\n  - filter: words(response) > 2\n").nodes
+    nodes = plan(
+        "  - filter: words(query) > 1\n  - filter: words(response) > 1\n  - filter: words(response) > 2\n"
+    ).nodes
     assert list(nodes)[1:] == ["filter.where", "filter.where#2", "filter.where#3"]
 
 
@@ -334,14 +372,20 @@ def test_many_sources_share_what_stands_beside_them(kitchen):
 
 
 def test_keys_that_begin_with_x_are_free(plan):
-    kept = plan("  - filter.duplicates:\n    x-note: anything\n    about: A word.\n", "x-team: us\nx-anything: [1, {a: b}]\nabout: A recipe.\n")
+    kept = plan(
+        "  - filter.duplicates:\n    x-note: anything\n    about: A word.\n",
+        "x-team: us\nx-anything: [1, {a: b}]\nabout: A recipe.\n",
+    )
     assert kept.recipe.about == "A recipe."
     assert kept.nodes["filter.duplicates"].step.about == "A word."
 
 
 def test_where_leaves_other_rows_alone(kitchen):
     kitchen.rows("rows.jsonl", [chat("a", "x"), chat("b", "x"), chat("a", "x")])
-    kitchen.recipe(LOAD + "  - filter.duplicates:\n    where: query == 'a'\n  - tag: {kind: lower(query)}\n    where: query == 'b'\n  - write: {path: out.jsonl, columns: [kind]}\n")
+    kitchen.recipe(
+        LOAD
+        + "  - filter.duplicates:\n    where: query == 'a'\n  - tag: {kind: lower(query)}\n    where: query == 'b'\n  - write: {path: out.jsonl, columns: [kind]}\n"
+    )
     kitchen.run()
     assert [r["kind"] for r in kitchen.read("out.jsonl")] == [None, "b"]
 
@@ -354,8 +398,15 @@ def part(kitchen, name, steps, head=""):
 
 
 def test_a_part_stands_for_its_steps(kitchen, plan):
-    part(kitchen, "clean.yaml", "  - filter.duplicates\n  - id: long\n    filter: words(response) >= params.least\n", "params: {least: 2}\n")
-    nodes = plan("  - use: ./clean.yaml\n    with: {least: 3}\n  - tag: {x: source}\n  - from: clean\n    tag: {y: source}\n").nodes
+    part(
+        kitchen,
+        "clean.yaml",
+        "  - filter.duplicates\n  - id: long\n    filter: words(response) >= params.least\n",
+        "params: {least: 2}\n",
+    )
+    nodes = plan(
+        "  - use: ./clean.yaml\n    with: {least: 3}\n  - tag: {x: source}\n  - from: clean\n    tag: {y: source}\n"
+    ).nodes
     assert list(nodes) == ["load.auto", "clean/filter.duplicates", "clean/long", "tag.expr", "tag.expr#2"]
     assert nodes["clean/filter.duplicates"].inputs == [Ref("load.auto")]
     assert nodes["tag.expr"].inputs == nodes["tag.expr#2"].inputs == [Ref("clean/long")]
@@ -364,7 +415,9 @@ def test_a_part_stands_for_its_steps(kitchen, plan):
 
 def test_a_part_reads_what_its_step_reads(kitchen, plan):
     part(kitchen, "clean.yaml", "  - filter.duplicates\n")
-    nodes = plan("  - id: a\n    tag: {x: source}\n  - tag: {y: source}\n  - id: used\n    use: ./clean.yaml\n    from: a\n").nodes
+    nodes = plan(
+        "  - id: a\n    tag: {x: source}\n  - tag: {y: source}\n  - id: used\n    use: ./clean.yaml\n    from: a\n"
+    ).nodes
     assert nodes["used/filter.duplicates"].inputs == [Ref("a")]
 
 
@@ -379,14 +432,23 @@ def test_a_part_is_found_from_its_own_folder(kitchen, plan):
     part(kitchen, "parts/outer.yaml", "  - use: ./inner.yaml\n")
     part(kitchen, "parts/inner.yaml", "  - filter.patterns: {words: {file: words.txt}}\n")
     (kitchen.folder / "parts" / "words.txt").write_text("figure\n")
-    assert plan("  - use: parts/outer.yaml\n").nodes["outer/inner/filter.patterns"].operator.params["words"] == ["figure"]
+    assert plan("  - use: parts/outer.yaml\n").nodes["outer/inner/filter.patterns"].operator.params["words"] == [
+        "figure"
+    ]
 
 
 def test_models_of_a_part(kitchen, plan):
-    part(kitchen, "vectors.yaml", "  - tag.embedding: {model: encoder}\n", "models: {encoder: {use: tfidf, max_features: 16}}\n")
+    part(
+        kitchen,
+        "vectors.yaml",
+        "  - tag.embedding: {model: encoder}\n",
+        "models: {encoder: {use: tfidf, max_features: 16}}\n",
+    )
     own = plan("  - use: ./vectors.yaml\n").nodes["vectors/tag.embedding"]
     assert own.models["model"].params == {"max_features": 16}
-    ours = plan("  - use: ./vectors.yaml\n    models: {encoder: mine}\n", "models: {mine: {use: tfidf, max_features: 8}}\n").nodes["vectors/tag.embedding"]
+    ours = plan(
+        "  - use: ./vectors.yaml\n    models: {encoder: mine}\n", "models: {mine: {use: tfidf, max_features: 8}}\n"
+    ).nodes["vectors/tag.embedding"]
     assert ours.models["model"].params == {"max_features": 8}
 
 
@@ -412,7 +474,12 @@ def test_a_wrong_use(kitchen, codes, steps, code):
 
 def test_a_part_runs(kitchen):
     kitchen.rows("rows.jsonl", [chat("q", "one two"), chat("q", "one two"), chat("q", "one")])
-    part(kitchen, "clean.yaml", "  - filter.duplicates\n  - filter: words(response) >= params.least\n", "params: {least: 1}\n")
+    part(
+        kitchen,
+        "clean.yaml",
+        "  - filter.duplicates\n  - filter: words(response) >= params.least\n",
+        "params: {least: 1}\n",
+    )
     kitchen.recipe(LOAD + "  - use: ./clean.yaml\n    with: {least: 2}\n  - write: out.jsonl\n")
     kitchen.run()
     assert len(kitchen.read("out.jsonl")) == 1
@@ -437,9 +504,18 @@ def test_a_part_alone_checks_and_does_not_run(kitchen):
         ("  - from: evals\n    write: out.jsonl\n", "R126"),
         ("  - id: m\n    from: [evals, load.auto]\n    mix:\n", "R107"),
         ("  - id: ours\n    tag: {x: source}\n  - from: [evals, ours]\n    mix:\n  - write: out.jsonl\n", "R126"),
-        ("  - id: t\n    from: evals\n    tag: {x: source}\n  - id: u\n    from: t\n    filter: x == 'a'\n  - from: u.dropped\n    write: out.jsonl\n", "R126"),
-        ("  - id: ours\n    tag: {x: source}\n  - from: [evals, ours]\n    measure.overlap:\n  - from: ours\n    write: out.jsonl\n", None),
-        ("  - id: ours\n    tag: {x: source}\n  - from: evals.quarantined\n    write: bad.jsonl\n  - from: ours\n    write: out.jsonl\n", None),
+        (
+            "  - id: t\n    from: evals\n    tag: {x: source}\n  - id: u\n    from: t\n    filter: x == 'a'\n  - from: u.dropped\n    write: out.jsonl\n",
+            "R126",
+        ),
+        (
+            "  - id: ours\n    tag: {x: source}\n  - from: [evals, ours]\n    measure.overlap:\n  - from: ours\n    write: out.jsonl\n",
+            None,
+        ),
+        (
+            "  - id: ours\n    tag: {x: source}\n  - from: evals.quarantined\n    write: bad.jsonl\n  - from: ours\n    write: out.jsonl\n",
+            None,
+        ),
     ],
 )
 def test_evaluation_rows_reach_no_output(codes, steps, code):
@@ -452,7 +528,15 @@ def test_evaluation_rows_reach_no_output(codes, steps, code):
 
 @pytest.mark.parametrize(
     "wanted, code",
-    [("sftrecipe", None), ("sftrecipe>=0.1", None), ("sftrecipe>=99", "R133"), ("sftrecipe==0.0.1", "R133"), ("sftrecipe-nowhere", "R133"), ("'a package'", "R101"), ("'a<2'", "R101")],
+    [
+        ("sftrecipe", None),
+        ("sftrecipe>=0.1", None),
+        ("sftrecipe>=99", "R133"),
+        ("sftrecipe==0.0.1", "R133"),
+        ("sftrecipe-nowhere", "R133"),
+        ("'a package'", "R101"),
+        ("'a<2'", "R101"),
+    ],
 )
 def test_requires(codes, wanted, code):
     assert codes("  - filter.duplicates\n", f"requires: [{wanted}]\n") == ([code] if code else [])
@@ -470,7 +554,9 @@ def test_a_secret_travels_as_its_name(kitchen, monkeypatch):
 
 @pytest.mark.parametrize("key", ["sk-123", '"key-${params.p}"', '"${params.p}"'])
 def test_a_secret_is_never_written_out(codes, key):
-    assert codes("  - filter.duplicates\n", f"params: {{p: abc}}\nmodels: {{judge: {{use: openai, model: m, api_key: {key}}}}}\n") == ["R129"]
+    assert codes(
+        "  - filter.duplicates\n", f"params: {{p: abc}}\nmodels: {{judge: {{use: openai, model: m, api_key: {key}}}}}\n"
+    ) == ["R129"]
 
 
 # -- the whole file

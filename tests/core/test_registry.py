@@ -72,7 +72,10 @@ def test_one_distribution_listed_twice_is_one(shelf, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "code, said",
     [
-        ("import no_such_module_at_all\n", "ModuleNotFoundError: No module named 'no_such_module_at_all' (broken.py:1)"),
+        (
+            "import no_such_module_at_all\n",
+            "ModuleNotFoundError: No module named 'no_such_module_at_all' (broken.py:1)",
+        ),
         ("x = 1\n1 / 0\n", "ZeroDivisionError: division by zero (broken.py:2)"),
         ("def f(:\n", "SyntaxError"),
         ("pass\n", "AttributeError"),
@@ -87,9 +90,15 @@ def test_a_broken_plugin_is_named(shelf, code, said):
 
 
 def test_a_broken_plugin_hurts_nobody_else(shelf, kitchen):
-    shelf.put("broken", {"score": {"broken.it": "broken:It"}, "function": {"brokenly": "broken:F"}, "hook": {"broken": "broken:H"}}, "1 / 0\n")
+    shelf.put(
+        "broken",
+        {"score": {"broken.it": "broken:It"}, "function": {"brokenly": "broken:F"}, "hook": {"broken": "broken:H"}},
+        "1 / 0\n",
+    )
     kitchen.rows("rows.jsonl", [chat("q", "a b")])
-    kitchen.recipe("  - load: {path: rows.jsonl, license: MIT}\n  - filter: words(response) > 1\n  - write: out.jsonl\n")
+    kitchen.recipe(
+        "  - load: {path: rows.jsonl, license: MIT}\n  - filter: words(response) > 1\n  - write: out.jsonl\n"
+    )
     kitchen.run()
     assert len(kitchen.read("out.jsonl")) == 1
     assert "score.broken.it" in [e.full for e in Registry().operators()]
@@ -129,13 +138,27 @@ def test_an_entry_point_that_names_the_wrong_thing(shelf, value):
 
 
 def test_problems_of_plugins_stand_at_their_place_in_the_recipe(shelf, kitchen):
-    shelf.put("sftrecipe-acme", {"filter": {"acme.short": "sftrecipe_acme:Short", "other": "sftrecipe_acme:Short"}, "score": {"acme.short": "sftrecipe_acme:Short"}}, SHORT)
+    shelf.put(
+        "sftrecipe-acme",
+        {
+            "filter": {"acme.short": "sftrecipe_acme:Short", "other": "sftrecipe_acme:Short"},
+            "score": {"acme.short": "sftrecipe_acme:Short"},
+        },
+        SHORT,
+    )
     shelf.put("acme-fork", {"filter": {"acme.short": "acme_fork:Short"}}, SHORT)
     shelf.put("broken", {"tag": {"broken.it": "broken:It"}}, "1 / 0\n")
-    kitchen.recipe("  - load: a.jsonl\n  - filter.acme.short: 3\n  - filter.other: 3\n  - score.acme.short:\n  - tag.broken.it:\n")
+    kitchen.recipe(
+        "  - load: a.jsonl\n  - filter.acme.short: 3\n  - filter.other: 3\n  - score.acme.short:\n  - tag.broken.it:\n"
+    )
     with kitchen.session() as session, pytest.raises(RecipeError) as caught:
         session.plan()
-    assert [(p.code, p.span.line) for p in caught.value.problems] == [("P001", 5), ("P005", 6), ("P003", 7), ("P002", 8)]
+    assert [(p.code, p.span.line) for p in caught.value.problems] == [
+        ("P001", 5),
+        ("P005", 6),
+        ("P003", 7),
+        ("P002", 8),
+    ]
 
 
 # -- one-off files
@@ -159,7 +182,14 @@ def test_a_recipe_alone_loads_no_code(kitchen):
     assert [p.code for p in caught.value.problems] == ["R202"]
 
 
-@pytest.mark.parametrize("text, said", [(None, "there is no such file"), ("1 / 0\n", "cannot be imported: ZeroDivisionError"), ("def f(:\n", "SyntaxError")])
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        (None, "there is no such file"),
+        ("1 / 0\n", "cannot be imported: ZeroDivisionError"),
+        ("def f(:\n", "SyntaxError"),
+    ],
+)
 def test_a_file_that_does_not_load(kitchen, text, said):
     path = kitchen.folder / "mine.py"
     if text is not None:
@@ -171,20 +201,41 @@ def test_a_file_that_does_not_load(kitchen, text, said):
 # -- names
 
 
-@pytest.mark.parametrize("word, full", [("filter", "filter.where"), ("load", "load.auto"), ("mix", "mix.parts"), ("score.length", "score.length"), ("measure", "measure")])
+@pytest.mark.parametrize(
+    "word, full",
+    [
+        ("filter", "filter.where"),
+        ("load", "load.auto"),
+        ("mix", "mix.parts"),
+        ("score.length", "score.length"),
+        ("measure", "measure"),
+    ],
+)
 def test_what_a_bare_verb_means(word, full):
     assert full_name(word) == full
 
 
 @pytest.mark.parametrize(
     "group, name, near",
-    [("score", "lenght", "`score.length`"), ("select", "kcentre", "`select.kcenter`"), ("filter", "expr", "`tag.expr`"), ("filter", "toxicity", "`sftrecipe ops filter`"), ("model", "opnai", "`openai`")],
+    [
+        ("score", "lenght", "`score.length`"),
+        ("select", "kcentre", "`select.kcenter`"),
+        ("filter", "expr", "`tag.expr`"),
+        ("filter", "toxicity", "`sftrecipe ops filter`"),
+        ("model", "opnai", "`openai`"),
+    ],
 )
 def test_an_unknown_name_is_guessed(group, name, near):
     assert near in code_of(Registry().entry, group, name).help
 
 
-@pytest.mark.parametrize("group, name, said", [("engine", "loacl", "unknown engine `loacl`: did you mean `local`?"), ("hook", "wandb", "unknown observer `wandb`")])
+@pytest.mark.parametrize(
+    "group, name, said",
+    [
+        ("engine", "loacl", "unknown engine `loacl`: did you mean `local`?"),
+        ("hook", "wandb", "unknown observer `wandb`"),
+    ],
+)
 def test_what_is_named_on_the_command_line_is_a_usage_error(group, name, said):
     with pytest.raises(UsageError, match=said.replace("?", r"\?")):
         Registry().entry(group, name)

@@ -25,7 +25,13 @@ RECIPE = """  - id: pool
 
 @pytest.fixture
 def ran(kitchen, cli):
-    rows = [chat("the sun", "one two three"), chat("the moon", "one"), chat("the sun", "one two three"), chat("the stars", "one two"), chat("a planet", "a b c d")]
+    rows = [
+        chat("the sun", "one two three"),
+        chat("the moon", "one"),
+        chat("the sun", "one two three"),
+        chat("the stars", "one two"),
+        chat("a planet", "a b c d"),
+    ]
     kitchen.rows("rows.jsonl", rows)
     with (kitchen.folder / "rows.jsonl").open("a") as file:
         file.write("{broken\n")
@@ -112,7 +118,11 @@ def test_head_shows_rows_as_people_read_them(ran, cli):
 
 
 def test_head_takes_as_many_as_it_is_told(ran, cli):
-    assert [len(cli("head", "recipe.yaml", "pool", "-n", str(n), "--json")[1].splitlines()) for n in (1, 3, 99)] == [1, 3, 5]
+    assert [len(cli("head", "recipe.yaml", "pool", "-n", str(n), "--json")[1].splitlines()) for n in (1, 3, 99)] == [
+        1,
+        3,
+        5,
+    ]
 
 
 def test_head_of_the_dropped_tells_why(ran, cli):
@@ -124,7 +134,9 @@ def test_head_of_the_dropped_tells_why(ran, cli):
 
 def test_head_of_the_not_drawn(kitchen, cli):
     kitchen.rows("rows.jsonl", [chat(f"q{i}", "a") for i in range(4)])
-    kitchen.recipe("  - load: {path: rows.jsonl, license: MIT}\n  - id: mixed\n    mix: {by: source, parts: {rows: {rows: 1}}}\n  - write: out.jsonl\n")
+    kitchen.recipe(
+        "  - load: {path: rows.jsonl, license: MIT}\n  - id: mixed\n    mix: {by: source, parts: {rows: {rows: 1}}}\n  - write: out.jsonl\n"
+    )
     cli("run", "recipe.yaml", "-q")
     rows = [json.loads(line) for line in cli("head", "recipe.yaml", "mixed.dropped", "--json")[1].splitlines()]
     assert [r["code"] for r in rows] == ["not_drawn"] * 3
@@ -158,4 +170,6 @@ def test_the_ledger_of_a_null(kitchen, cli):
     kitchen.rows("rows.jsonl", [chat(f"q{i}", "a") for i in range(3)])
     kitchen.recipe("  - load: {path: rows.jsonl, license: MIT}\n  - score.ops.some:\n  - write: out.jsonl\n")
     assert "1 without a value: no_number" in cli("run", "recipe.yaml", "--plugin", "ops.py")[1]
-    assert "score.ops.some: left without a value no_number" in cli("trace", "recipe.yaml", "q1", "--plugin", "ops.py")[1]
+    assert (
+        "score.ops.some: left without a value no_number" in cli("trace", "recipe.yaml", "q1", "--plugin", "ops.py")[1]
+    )

@@ -40,9 +40,9 @@ EXAMPLES = {
     "evolve.self_instruct": asks(FILLED, size=2, per_round=2, max_rounds=1),
     "evolve.code_interview": asks(FILLED, n=3),
     "evolve.adaptive": asks({**SAID, "target": SAID["model"]}, gold="gold", attempts=1),
-    "evolve.candidates": Example(CHOICES, {"keep": "passed"}),
+    "evolve.candidates": Example(CHOICES, {"keep": "passed"}, columns={"candidates": "candidates"}),
     "answer.chat": asks(SAID),
-    "answer.best_of": Example(CHOICES, {"by": "score", "worst": "rejected"}),
+    "answer.best_of": Example(CHOICES, {"by": "score", "worst": "rejected"}, columns={"candidates": "candidates"}),
 }
 
 test_operators_that_ask = conformance("sftrecipe", EXAMPLES, complete=False)

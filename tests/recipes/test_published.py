@@ -64,7 +64,9 @@ def test_it_checks_but_for_files_and_operators_that_are_not_there(path):
     assert told == []
 
 
-@pytest.mark.parametrize("path, variant", [(p, v) for p in RECIPES for v in read_recipe(p, problems=Problems()).variants])
+@pytest.mark.parametrize(
+    "path, variant", [(p, v) for p in RECIPES for v in read_recipe(p, problems=Problems()).variants]
+)
 def test_its_variants_check_too(path, variant):
     told = [str(p) for p in problems_of(path, variant) if p.code not in (MISSING_FILE, UNKNOWN_OPERATOR)]
     assert told == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 __all__ = ["ROOT", "Import", "Module", "core", "functions", "plugins"]
@@ -45,7 +45,7 @@ class Module:
         return self.name
 
 
-@lru_cache(maxsize=None)
+@cache
 def _parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
@@ -78,7 +78,12 @@ def core() -> list[Module]:
 
 def plugins() -> list[Module]:
     """The modules of the plugins that ship with it."""
-    return [m for folder in sorted((ROOT / "plugins").iterdir()) if folder.is_dir() for m in _modules(folder, ROOT / "plugins")]
+    return [
+        m
+        for folder in sorted((ROOT / "plugins").iterdir())
+        if folder.is_dir()
+        for m in _modules(folder, ROOT / "plugins")
+    ]
 
 
 def functions(module: Module) -> Iterator[tuple[str, int]]:

@@ -31,7 +31,10 @@ LEVELS: list[tuple[str, ...]] = [
 """Lowest first. A module may import what stands below its own level, and what is in its own package."""
 
 EXCEPTIONS = {
-    ("sftrecipe.params", "operators"): "an annotation may name a verb: looked at when a class's parameters are asked for",
+    (
+        "sftrecipe.params",
+        "operators",
+    ): "an annotation may name a verb: looked at when a class's parameters are asked for",
     ("sftrecipe.params", "models"): "an annotation may name a model protocol, as above",
 }
 
@@ -125,7 +128,20 @@ def test_what_plugins_may_import_is_there():
     assert all(importlib.import_module(name).__all__ for name in PUBLIC)
 
 
-LATE = ("torch", "datasets", "tokenizers", "transformers", "sentence_transformers", "sklearn", "aiohttp", "pandas", "scipy", "ray", "snowballstemmer", "math_verify")
+LATE = (
+    "torch",
+    "datasets",
+    "tokenizers",
+    "transformers",
+    "sentence_transformers",
+    "sklearn",
+    "aiohttp",
+    "pandas",
+    "scipy",
+    "ray",
+    "snowballstemmer",
+    "math_verify",
+)
 """Libraries that no module imports at its top: listing, checking and `--help` stay quick."""
 
 
@@ -136,5 +152,7 @@ def test_heavy_libraries_are_imported_late(module):
     if module.name.startswith("sftrecipe.testing"):
         return
     top = [n for n in module.tree.body if isinstance(n, (ast.Import, ast.ImportFrom))]
-    names = [a.name for n in top if isinstance(n, ast.Import) for a in n.names] + [n.module or "" for n in top if isinstance(n, ast.ImportFrom)]
+    names = [a.name for n in top if isinstance(n, ast.Import) for a in n.names] + [
+        n.module or "" for n in top if isinstance(n, ast.ImportFrom)
+    ]
     assert [n for n in names if n.split(".")[0] in LATE] == []

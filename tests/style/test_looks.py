@@ -36,8 +36,14 @@ def test_a_public_module_declares_its_names(module):
     if any(part.startswith("_") and part != "__main__" for part in module.name.split(".")):
         return
     tree = module.tree
-    defined = [n.name for n in tree.body if isinstance(n, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and not n.name.startswith("_")]
-    declared = [n for n in tree.body if isinstance(n, (ast.Assign, ast.AnnAssign)) and "__all__" in ast.unparse(n).split("=")[0]]
+    defined = [
+        n.name
+        for n in tree.body
+        if isinstance(n, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and not n.name.startswith("_")
+    ]
+    declared = [
+        n for n in tree.body if isinstance(n, (ast.Assign, ast.AnnAssign)) and "__all__" in ast.unparse(n).split("=")[0]
+    ]
     if defined:
         assert declared, f"no __all__, but {defined[:3]}"
         [names] = declared
@@ -50,7 +56,11 @@ def test_every_public_thing_is_documented(module):
     assert ast.get_docstring(module.tree), "no docstring"
     bare = []
     for node in module.tree.body:
-        if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and not node.name.startswith("_") and not ast.get_docstring(node):
+        if (
+            isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
+            and not node.name.startswith("_")
+            and not ast.get_docstring(node)
+        ):
             bare.append(node.name)
     listed = _listed(module.tree)
     assert [n for n in bare if n in listed] == []
@@ -65,7 +75,11 @@ def _listed(tree):
 
 @pytest.mark.parametrize("module", [m for m in EVERY if not m.name.startswith("sftrecipe.cli")], ids=str)
 def test_only_the_command_line_prints(module):
-    calls = [n.lineno for n in ast.walk(module.tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id == "print"]
+    calls = [
+        n.lineno
+        for n in ast.walk(module.tree)
+        if isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and n.func.id == "print"
+    ]
     assert calls == []
 
 
@@ -85,7 +99,11 @@ BROAD = {
 def test_everything_is_caught_at_the_border_to_plugins_only():
     found = {}
     for module in core():
-        broad = [n for n in ast.walk(module.tree) if isinstance(n, ast.ExceptHandler) and _is_broad(n) and not _raises_again(n)]
+        broad = [
+            n
+            for n in ast.walk(module.tree)
+            if isinstance(n, ast.ExceptHandler) and _is_broad(n) and not _raises_again(n)
+        ]
         if broad:
             found[module.name] = len(broad)
     assert found == BROAD
@@ -116,4 +134,6 @@ def test_every_entry_point_of_ours_is_at_its_place():
             assert entry.load() is not None
             assert entry.point is not None
             module = entry.point.module
-            assert (ROOT / "plugins" / module.replace(".", "/")).with_suffix(".py").exists() or module.startswith("sftrecipe."), entry.full
+            assert (ROOT / "plugins" / module.replace(".", "/")).with_suffix(".py").exists() or module.startswith(
+                "sftrecipe."
+            ), entry.full

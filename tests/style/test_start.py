@@ -8,7 +8,17 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "datasets", "transformers", "sentence_transformers", "sklearn", "scipy", "aiohttp", "pandas", "tokenizers")
+HEAVY = (
+    "torch",
+    "datasets",
+    "transformers",
+    "sentence_transformers",
+    "sklearn",
+    "scipy",
+    "aiohttp",
+    "pandas",
+    "tokenizers",
+)
 COLUMNS = ("polars", "pyarrow", "numpy")
 
 RECIPE = """recipe: start
@@ -41,7 +51,9 @@ def modules_after(folder, *args) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
-@pytest.mark.parametrize("args", [["--help"], ["ops"], ["plugins"], ["run", "--help"], ["explain", "R401"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "args", [["--help"], ["ops"], ["plugins"], ["run", "--help"], ["explain", "R401"]], ids=" ".join
+)
 def test_looking_imports_no_library_that_moves_data(tmp_path, args):
     found = modules_after(tmp_path, *args)
     assert found & {*HEAVY, *COLUMNS} == set()
