@@ -221,7 +221,13 @@ class Contaminated(_Search, Filter):
         """`hits` by evaluation set and the nearest `pairs`, from what the rows' stories tell."""
         noted = events.filter((pl.col("kind") == "note") & (pl.col("code") == "contaminated"))
         facts = [json.loads(f) for f in noted["facts"].to_list()]
-        kinds = {"eval": pl.String, "eval_source": pl.String, "share": pl.Float64, "text": pl.String, "eval_text": pl.String}
+        kinds = {
+            "eval": pl.String,
+            "eval_source": pl.String,
+            "share": pl.Float64,
+            "text": pl.String,
+            "eval_text": pl.String,
+        }
         found = pl.DataFrame(facts, schema=kinds).with_columns(noted["id"].alias("row"))
         tenth = pl.min_horizontal((pl.col("share") * 10).floor(), 9).cast(pl.Int64)
         hits = found.group_by(pl.col("eval_source").alias("source")).agg(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -23,7 +23,7 @@ Params = Annotated[
 Plugins = Annotated[
     list[Path] | None, typer.Option("--plugin", help="A Python file with operators.", show_default=False)
 ]
-StoreFolder = Annotated[Optional[Path], typer.Option("--store", help="The store. [.sftrecipe]", show_default=False)]
+StoreFolder = Annotated[Path | None, typer.Option("--store", help="The store. [.sftrecipe]", show_default=False)]
 _outside: list[bool] = []
 Outside = Annotated[
     bool,
@@ -159,7 +159,13 @@ def trace(
 
 
 @app.command()
-def show(recipe: RecipeFile, variant: Variant = "", param: Params = None, plugin: Plugins = None, allow_outside: Outside = False) -> None:
+def show(
+    recipe: RecipeFile,
+    variant: Variant = "",
+    param: Params = None,
+    plugin: Plugins = None,
+    allow_outside: Outside = False,
+) -> None:
     """Print the recipe with nothing left to resolve: parameters filled in, parts put in place."""
     from sftrecipe.cli.looking import show_recipe
 
@@ -167,7 +173,13 @@ def show(recipe: RecipeFile, variant: Variant = "", param: Params = None, plugin
 
 
 @app.command()
-def graph(recipe: RecipeFile, variant: Variant = "", param: Params = None, plugin: Plugins = None, allow_outside: Outside = False) -> None:
+def graph(
+    recipe: RecipeFile,
+    variant: Variant = "",
+    param: Params = None,
+    plugin: Plugins = None,
+    allow_outside: Outside = False,
+) -> None:
     """Print the graph of steps as Mermaid."""
     from sftrecipe.cli.looking import show_graph
 
@@ -225,7 +237,8 @@ def _one_of(option: str, word: str, known: tuple[str, ...]) -> None:
 
 
 def _session(
-    recipe: Path, variant: str, param: list[str] | None, plugin: list[Path] | None, store: Path | None = None, options: Any = None,
+    recipe: Path, variant: str, param: list[str] | None, plugin: list[Path] | None,
+    store: Path | None = None, options: Any = None,
     workers: int | None = None, engine: str | None = None, observe: list[str] | None = None,
 ) -> Any:  # fmt: skip
     from sftrecipe.session import Session

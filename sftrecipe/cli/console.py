@@ -37,7 +37,9 @@ def err() -> Console:
 
 def quiet_text(text: str) -> str:
     """Text of a row without control characters: data must not drive the terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else " " if c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return "".join(
+        c if c.isprintable() or c == "\n" else " " if c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
 
 
 def print_problems(problems: Sequence[Problem]) -> None:
@@ -96,7 +98,13 @@ class Terminal:
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
         if self._bar is None:
-            columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+            columns = (
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),
+            )
             self._bar = Progress(*columns, console=self.console, transient=True)
             self._bar.start()
         if self._task is not None:
@@ -154,5 +162,3 @@ class _Lines(logging.Handler):
         """One line."""
         name = record.name.removeprefix("sftrecipe.step.").removeprefix("sftrecipe.")
         self.terminal._line(f"{record.levelname.lower()}: {name}: {record.getMessage()}")
-
-

@@ -85,7 +85,9 @@ def show_head(session: Session, name: str, n: int, as_json: bool) -> None:
     console = out()
     for row in frame.iter_rows(named=True):
         if as_json:
-            console.print(_json.dumps({c: row.get(c) for c in columns if c in row}, ensure_ascii=False, default=str), markup=False)
+            console.print(
+                _json.dumps({c: row.get(c) for c in columns if c in row}, ensure_ascii=False, default=str), markup=False
+            )
         else:
             _print_row(console, row)
     if not frame.height:
@@ -110,7 +112,10 @@ def _print_row(console: Any, row: dict[str, Any]) -> None:
         if name == "messages":
             console.print(Text("messages", style="bold"))
             for m in value:
-                console.print(Text(f"  {m['role']}: ", style="cyan") + Text(_short(quiet_text(m["content"] or m.get("tool_calls") or ""), 600)))
+                console.print(
+                    Text(f"  {m['role']}: ", style="cyan")
+                    + Text(_short(quiet_text(m["content"] or m.get("tool_calls") or ""), 600))
+                )
         else:
             console.print(Text(f"{name} ", style="bold") + Text(_short(quiet_text(str(value)), 300)))
     console.print(Text("-" * 40, style="dim"))
@@ -156,13 +161,22 @@ def show_recipe(session: Session) -> None:
     with session:
         plan = session.plan()
     steps = [_step(n) for n in plan.nodes.values()]
-    data = {"recipe": plan.recipe.name, "grammar": 1, "seed": plan.recipe.seed, "params": _json.loads(canonical(plan.recipe.params)), "steps": steps}
+    data = {
+        "recipe": plan.recipe.name,
+        "grammar": 1,
+        "seed": plan.recipe.seed,
+        "params": _json.loads(canonical(plan.recipe.params)),
+        "steps": steps,
+    }
     out().print(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120), markup=False, end="")
 
 
 def _step(node: Node) -> dict[str, Any]:
     step = node.step
-    found: dict[str, Any] = {"id": step.id, node.entry.full: _json.loads(canonical({k: v for k, v in node.operator.params.items() if v is not None}))}
+    found: dict[str, Any] = {
+        "id": step.id,
+        node.entry.full: _json.loads(canonical({k: v for k, v in node.operator.params.items() if v is not None})),
+    }
     if node.inputs:
         found["from"] = {"rows": [str(r) for r in node.inputs], **{k: str(r) for k, r in step.ports.items()}}
     for name in ("where", "seed", "on_error"):

@@ -17,13 +17,16 @@ __all__ = ["run_recipe"]
 
 
 def run_recipe(session: Session, quiet: bool) -> None:
-    """Runs and reports. Exit codes: 0 ok, 1 recipe wrong, 2 usage, 3 step failed, 4 budget, 5 waiting, 130 interrupted."""
+    """Runs and reports. Exit codes: 0 ok, 1 recipe wrong, 2 usage, 3 step failed, 4 budget, 5 waiting, 130
+    interrupted."""
     terminal = Terminal(quiet)
     started = time.monotonic()
     signal.signal(signal.SIGTERM, _as_interrupt)
     try:
         with session:
-            outcome = session.run(terminal, on_damage=lambda text: terminal.say(f"warning: {text}: it is computed again"))
+            outcome = session.run(
+                terminal, on_damage=lambda text: terminal.say(f"warning: {text}: it is computed again")
+            )
     except KeyboardInterrupt:
         terminal.close()
         terminal.say(f"interrupted; what is finished is kept: run the same command to go on ({_command()})")
@@ -66,7 +69,9 @@ def _report(session: Session, outcome: Any, terminal: Terminal, seconds: float) 
         console.print(f"wrote {written['target']}{more}: {written['rows']:,} rows", markup=False)
     hidden = [name for name, path in outcome.artefacts.items() if not _artefact(console, name, path)]
     if hidden:
-        console.print(f"{len(hidden)} more artefacts are in the store; `step.name` is a file to other steps", markup=False)
+        console.print(
+            f"{len(hidden)} more artefacts are in the store; `step.name` is a file to other steps", markup=False
+        )
     if outcome.evicted:
         console.print(f"{len(outcome.evicted)} stored results were damaged and were computed again", markup=False)
     console.print(f"{seconds:.1f} s; `sftrecipe trace {session.file} ROW` tells what became of a row", markup=False)
@@ -77,7 +82,13 @@ def _sections(session: Session, outcome: Any) -> list[str]:
         return []
     from sftrecipe.hooks import RunEvent
 
-    event = RunEvent(recipe=str(session.file), file=str(session.file), seed=0, steps=tuple(c.step for c in outcome.counts), outputs=tuple(outcome.outputs))
+    event = RunEvent(
+        recipe=str(session.file),
+        file=str(session.file),
+        seed=0,
+        steps=tuple(c.step for c in outcome.counts),
+        outputs=tuple(outcome.outputs),
+    )
     answers = session.watchers().call("report_section", event=event, counts=[vars(c) for c in outcome.counts])
     return [a for a in answers if a]
 
@@ -112,5 +123,7 @@ def _table(name: str, frame: Any) -> Any:
     for column, dtype in zip(frame.columns, frame.dtypes, strict=True):
         table.add_column(Text(column), justify="right" if dtype.is_numeric() else "left")
     for row in frame.iter_rows():
-        table.add_row(*(Text("" if v is None else f"{v:.4g}" if isinstance(v, float) else quiet_text(str(v))) for v in row))
+        table.add_row(
+            *(Text("" if v is None else f"{v:.4g}" if isinstance(v, float) else quiet_text(str(v))) for v in row)
+        )
     return table

@@ -1,6 +1,7 @@
 """Read paths: from the recipe's folder, or from the working folder for `-p`; never out of both unless that is allowed.
 
-A recipe is data that may come from anywhere, so a path that it names must lie below its own folder or the working folder, links followed. What
+A recipe is data that may come from anywhere, so a path that it names must lie below its own folder or the working
+folder, links followed. What
 the command line names (`-p path=...`) is the user's own word and may lie anywhere.
 """
 
@@ -42,7 +43,9 @@ class Paths:
         if not self.outside and lies_outside(fixed, [place.folder, Path()]):
             help = "move it, give it with -p, or run with --allow-outside"
             self.refused.add(path)
-            self.problems.error("R140", f"{text} lies outside the recipe's folder and the working folder", place.span(), help=help)
+            self.problems.error(
+                "R140", f"{text} lies outside the recipe's folder and the working folder", place.span(), help=help
+            )
         return path
 
     def output(self, text: str, place: Place) -> None:
@@ -60,7 +63,10 @@ class Paths:
             return [self.locate(v, place.at(i)) for i, v in enumerate(value)]
         if isinstance(value, Mapping):
             # a source is a path, or a mapping with `path` and its own options
-            return {k: self._source(v, place.at(k)) if isinstance(v, Mapping) else self.locate(v, place.at(k)) for k, v in value.items()}
+            return {
+                k: self._source(v, place.at(k)) if isinstance(v, Mapping) else self.locate(v, place.at(k))
+                for k, v in value.items()
+            }
         return value
 
     def _source(self, value: Mapping[str, Any], place: Place) -> dict[str, Any]:

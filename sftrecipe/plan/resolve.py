@@ -14,8 +14,8 @@ from sftrecipe.errors import Problem, Problems, RecipeError, did_you_mean
 from sftrecipe.models.provider import Provider
 from sftrecipe.operators import Operator
 from sftrecipe.params import ParamSpec
-from sftrecipe.plan.paths import Paths
 from sftrecipe.plan.node import Node
+from sftrecipe.plan.paths import Paths
 from sftrecipe.plan.values import as_numbers, check_schema, env_names, read_text
 from sftrecipe.recipe import Place, Recipe, Step
 from sftrecipe.recipe.model import Unresolved, is_unresolved
@@ -68,7 +68,9 @@ class Resolver:
 
     def _provider_value(self, spec: ParamSpec, value: Any, place: Place) -> Any:
         if spec.name == "model" and isinstance(value, str) and self.paths.absolute(value, place).exists():
-            return str(self.paths.absolute(value, place))  # a local model beside the recipe; hub names are left as they are
+            return str(
+                self.paths.absolute(value, place)
+            )  # a local model beside the recipe; hub names are left as they are
         if spec.kind != "file" or not isinstance(value, str):
             return self._plain(spec, value, place)
         path = self.paths.absolute(value, place)

@@ -1,6 +1,8 @@
-"""One step over one batch: what the operator hands back is checked against its verb's law and turned into masks and columns.
+"""One step over one batch: what the operator hands back is checked against its verb's law and turned into masks and
+columns.
 
-This is the border to plugins. Whatever they raise or return wrongly is told with the operator, its distribution and the row.
+This is the border to plugins. Whatever they raise or return wrongly is told with the operator, its distribution and
+the row.
 """
 
 from __future__ import annotations

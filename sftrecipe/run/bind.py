@@ -101,7 +101,8 @@ def functions() -> Any:
 def bind(spec: StepSpec, models: Mapping[str, Any] | None, ports: Mapping[str, Any] | None = None) -> Operator:
     """A live copy of the spec's operator, its context set and `setup()` called.
 
-    `models`: live models by name, None where none is needed yet (their parameters keep the names); `ports`: Datasets by name.
+    `models`: live models by name, None where none is needed yet (their parameters keep the names). `ports`: Datasets by
+    name.
     """
     operator = pickle.loads(
         pickle.dumps(spec.operator)

@@ -115,7 +115,8 @@ def _unknown_step(plan: Plan, case: TestCase) -> Problems:
 
 
 def table_of_rows(rows: Sequence[Mapping[str, Any]], columns: Columns, folder: Path) -> Any:
-    """Rows as written in a test, as a table: `query` and `response` become messages, ids are made where none is given."""
+    """Rows as written in a test, as a table: `query` and `response` become messages, ids are made where none is
+    given."""
     import polars as pl
 
     from sftrecipe.run.part import write_frame

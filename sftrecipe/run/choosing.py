@@ -110,7 +110,8 @@ def _reasons(node: Node, choice: Choice, gone: np.ndarray, rows: int) -> _Reason
     for dropped in choice.dropped:
         at = np.asarray(dropped.rows, dtype=np.int64)
         if len(at) and (at.min() < 0 or at.max() >= rows or not gone[at].all()):
-            text = f"`{node.entry.full}` ({node.entry.origin}) gives a reason for a row that it keeps, or that is not there"
+            who = f"`{node.entry.full}` ({node.entry.origin})"
+            text = f"{who} gives a reason for a row that it keeps, or that is not there"
             raise StepError(text, step=node.id, code="P010")
         codes = [dropped.code] * len(at) if isinstance(dropped.code, str) else list(dropped.code)
         for code in dict.fromkeys(codes):

@@ -1,6 +1,7 @@
 """`plan --estimate`: what the steps that ask models will ask, from a sample of their rows, before anything is sent.
 
-Rows that a step will read are known when what it reads is in the store; else the nearest step above that is stored says how many rows there are
+Rows that a step will read are known when what it reads is in the store; else the nearest step above that is stored
+says how many rows there are
 at most, and its rows are the sample. Where nothing is stored, the load is read (it is free) and kept.
 """
 

@@ -62,7 +62,8 @@ def evolve_rows(run: Run, node: Node, folder: Path, source: Table) -> dict[str, 
 
 
 def _inherited(node: Node) -> list[str]:
-    """The columns that a child may have from its parent: those that neither the step writes nor its rewriting makes stale."""
+    """The columns that a child may have from its parent: those that neither the step writes nor its rewriting makes
+    stale."""
     return [
         c
         for c, column in node.columns_out.items()
@@ -152,7 +153,8 @@ def _interleaved(
     columns: Mapping[str, str],
     inherited: Sequence[str] = (),
 ) -> pl.DataFrame:
-    """Parents that stay, each followed by its children. A child inherits source, licence and tools; with `inherit` all of `inherited`."""
+    """Parents that stay, each followed by its children. A child inherits source, licence and tools; with `inherit`
+    all of `inherited`."""
     import polars as pl
 
     schema = {c: parse_type(w).dtype() for c, w in columns.items()}

@@ -1,6 +1,7 @@
 """Rows moved: output shards filled from anywhere in several tables, within a bounded memory.
 
-The output is made in groups that fit the budget; for each group every source shard that holds some of its rows is read once.
+The output is made in groups that fit the budget; for each group every source shard that holds some of its rows is
+read once.
 """
 
 from __future__ import annotations

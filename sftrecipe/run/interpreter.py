@@ -1,6 +1,8 @@
-"""The interpreter: stages in order, each looked up under its key or computed, the ledger balanced, the world waited for.
+"""The interpreter: stages in order, each looked up under its key or computed, the ledger balanced, the world waited
+for.
 
-Same recipe, inputs, seed and versions give the same rows, values, order and files, for any workers, shards, kills and engine.
+Same recipe, inputs, seed and versions give the same rows, values, order and files, for any workers, shards, kills and
+engine.
 """
 
 from __future__ import annotations

@@ -138,7 +138,8 @@ def _guarded(job: PieceJob, operator: Load) -> Any:
     except (SftRecipeError, RowError):
         raise
     except Exception as error:  # the plugin border
-        text = f"`{job.spec.name}` ({job.spec.origin}) raised {type(error).__name__}: {error} while reading {job.piece.get('file', '')}"
+        who, file = f"`{job.spec.name}` ({job.spec.origin})", job.piece.get("file", "")
+        text = f"{who} raised {type(error).__name__}: {error} while reading {file}"
         raise StepError(text, step=job.spec.id, code="P010") from error
 
 

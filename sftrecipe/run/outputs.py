@@ -1,4 +1,5 @@
-"""Outputs: files appear whole or not at all, with a manifest beside them, and never over something that this tool did not write."""
+"""Outputs: files appear whole or not at all, with a manifest beside them, and never over something that this tool did
+not write."""
 
 from __future__ import annotations
 

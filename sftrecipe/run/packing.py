@@ -1,6 +1,7 @@
 """The pack step: tokens of each row, a plan over their lengths, sequences that list their members.
 
-The first label of every member is set to -100 here, whatever the operator does: no document may be trained to predict the start of the next.
+The first label of every member is set to -100 here, whatever the operator does: no document may be trained to predict
+the start of the next.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The job of a worker: one shard through the steps of one stage.
 
-Rows come as batches of at most 4,096; what leaves is new columns, the numbers of the rows that stay, and the ledger of the others. All of it
+Rows come as batches of at most 4,096; what leaves is new columns, the numbers of the rows that stay, and the ledger
+of the others. All of it
 is on disk, by rename, before the driver hears of it.
 """
 
@@ -287,7 +288,9 @@ def _aligned(parts: list[pl.DataFrame], made: list[str], rows: int, words: Mappi
     return frame.sort(ROW).select(made)
 
 
-def write_frame(path: Path, frame: pl.DataFrame, compression: Literal["lz4", "uncompressed"] = "uncompressed") -> tuple[str, str]:
+def write_frame(
+    path: Path, frame: pl.DataFrame, compression: Literal["lz4", "uncompressed"] = "uncompressed"
+) -> tuple[str, str]:
     """Writes a Parquet file by rename. Returns its name and sha256."""
     part = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
     try:

@@ -25,7 +25,8 @@ __all__ = ["last_parts", "output_manifest", "save_last"]
 def output_manifest(
     run: Run, node: Node, files: Mapping[str, str], facts: Mapping[str, Any], rows: int
 ) -> dict[str, Any]:
-    """All that an output comes from: recipe, parameters, operators with their versions, inputs, and each step's figures."""
+    """All that an output comes from: recipe, parameters, operators with their versions, inputs, and each step's
+    figures."""
     recipe = run.plan.recipe
     above = run.plan.upstream([node.id])
     counts = {c.step: c for c in run.outcome.counts}
@@ -37,7 +38,8 @@ def output_manifest(
         figures = {k: v for k, v in vars(counts[id]).items() if k != "step" and v} if id in counts else {}
         steps.append({
             "id": id, "operator": one.entry.full, "plugin": one.entry.distribution, "plugin_version": one.entry.version,
-            "operator_version": one.operator.version, "params": _safe(one.operator.params), "seed": step_seed(recipe.seed, one),
+            "operator_version": one.operator.version, "params": _safe(one.operator.params),
+            "seed": step_seed(recipe.seed, one),
             "approximate": one.operator.approximate, "counts": figures,
         })  # fmt: skip
     return {

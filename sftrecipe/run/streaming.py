@@ -1,4 +1,5 @@
-"""The stage of chained row steps: shard by shard, on the engine; steps with models on this process, rows pulled one by one."""
+"""The stage of chained row steps: shard by shard, on the engine; steps with models on this process, rows pulled one
+by one."""
 
 from __future__ import annotations
 
@@ -83,7 +84,9 @@ def _on_engine(run: Run, stage: Stage, jobs: list[PartJob]) -> Any:
         yield jobs[at].number, written
 
 
-def _with_models(run: Run, stage: Stage, jobs: list[PartJob], ports: Mapping[str, Table]) -> Iterator[tuple[int, Written]]:
+def _with_models(
+    run: Run, stage: Stage, jobs: list[PartJob], ports: Mapping[str, Table]
+) -> Iterator[tuple[int, Written]]:
     """Steps that ask models: operators bound here, with the run's sessions."""
     if not jobs:
         return
@@ -102,7 +105,9 @@ def _with_models(run: Run, stage: Stage, jobs: list[PartJob], ports: Mapping[str
 
 def _bound(run: Run, spec: StepSpec, models: Mapping[str, Any], ports: Mapping[str, Table]) -> Any:
     datasets = {
-        n.removeprefix(f"{spec.id}."): run.dataset(t, spec.scratch) for n, t in ports.items() if n.startswith(spec.id + ".")
+        n.removeprefix(f"{spec.id}."): run.dataset(t, spec.scratch)
+        for n, t in ports.items()
+        if n.startswith(spec.id + ".")
     }
     return bind(spec, models, datasets)
 

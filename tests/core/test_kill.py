@@ -45,7 +45,7 @@ def outputs(folder):
 
 def test_killed_at_random_moments_and_resumed(kitchen):
     rng = random.Random(20261122)
-    words = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau".split()
+    words = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi", "omicron", "pi", "rho", "sigma", "tau"]
     rows = [chat(f"Question {i} about {rng.choice(words)}", " ".join(rng.choices(words, k=rng.randint(3, 70)))) for i in range(4000)]
     kitchen.rows("rows.jsonl", [*rows, *rows[:300]])
     kitchen.rows("evals.jsonl", [chat("Question 17 about alpha beta gamma delta", "none")])

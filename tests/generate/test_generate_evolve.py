@@ -293,10 +293,10 @@ SEEDS = pl.DataFrame(
         "id": [f"s{i}" for i in range(8)],
         "license": ["MIT"] * 4 + ["Apache-2.0"] * 4,
         "source": ["one"] * 8,
-        "messages": [[message("user", f"Seed {w} asks about {w} today?")] for w in "ant bee cat dog eel fox gnu hen".split()],
+        "messages": [[message("user", f"Seed {w} asks about {w} today?")] for w in ["ant", "bee", "cat", "dog", "eel", "fox", "gnu", "hen"]],
     }
 )
-WORDS = [f"{a}{b}" for a in "amber basin cedar delta ember fjord grove heron islet jetty".split() for b in "bird fish moss rock tree wind".split()]
+WORDS = [f"{a}{b}" for a in ["amber", "basin", "cedar", "delta", "ember", "fjord", "grove", "heron", "islet", "jetty"] for b in ["bird", "fish", "moss", "rock", "tree", "wind"]]
 
 
 def inventor(seconds=None):

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.io.conftest import Loaded, read_all
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sftrecipe import RowError, StepError
 from sftrecipe_io.adapters import SCHEMAS, adapt, guess, take_tools
 from sftrecipe_io.load_auto import Auto
+from tests.io.conftest import Loaded, read_all
 
 DATA = Path(__file__).parents[2] / "recipes" / "data"
 

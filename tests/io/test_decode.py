@@ -7,7 +7,6 @@ import json
 import threading
 
 import pytest
-from tests.io.conftest import Loaded
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ from sftrecipe import BadRow
 from sftrecipe_io.decode import decode, quiet_collector
 from sftrecipe_io.jsonio import dump, exact, vet
 from sftrecipe_io.lines import joined
+from tests.io.conftest import Loaded
 
 GOOD = b'{"prompt":"a","completion":"b"}'
 

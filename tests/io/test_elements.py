@@ -7,7 +7,6 @@ import json
 from typing import Any
 
 import pytest
-from tests.io.conftest import Loaded
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ from sftrecipe import StepError
 from sftrecipe_io import elements
 from sftrecipe_io.elements import read_elements
 from sftrecipe_io.lines import Chunk
+from tests.io.conftest import Loaded
 
 
 def collect(data: bytes, window: int = 1 << 22, longest: int = 1 << 20) -> tuple[list[tuple[int, int, bytes]], int]:

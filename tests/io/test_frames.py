@@ -7,7 +7,6 @@ from typing import Any
 
 import polars as pl
 import pytest
-from tests.io.conftest import Loaded
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +15,7 @@ from sftrecipe.types import Type, parse_type
 from sftrecipe_io import frames
 from sftrecipe_io.decode import Parsed
 from sftrecipe_io.frames import Reading, frame
+from tests.io.conftest import Loaded
 
 
 def both(rows: list[Any], reading: Reading) -> tuple[pl.DataFrame, pl.DataFrame, list[str], list[str]]:

@@ -8,7 +8,6 @@ import random
 
 import polars as pl
 import pytest
-from tests.io.conftest import Loaded, read_all
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +15,7 @@ from sftrecipe import BadRow
 from sftrecipe_io import lines as lines_module
 from sftrecipe_io.lines import read_lines
 from sftrecipe_io.load_auto import Auto
+from tests.io.conftest import Loaded, read_all
 
 
 def row(n: int, **more: object) -> dict[str, object]:

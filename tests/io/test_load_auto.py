@@ -13,11 +13,11 @@ from typing import Any
 import datasets
 import pyarrow as pa
 import pytest
-from tests.io.conftest import Loaded, read_all
 
 from sftrecipe import StepError
 from sftrecipe.params import positional, schema
 from sftrecipe_io.load_auto import Auto
+from tests.io.conftest import Loaded, read_all
 
 ROWS = [{"prompt": f"q{n}", "completion": "é" * n} for n in range(50)]
 LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS).encode()

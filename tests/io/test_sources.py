@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.io.conftest import read_all
 
 from sftrecipe import StepError
 from sftrecipe_io.load_auto import Auto
 from sftrecipe_io.sources import format_of
+from tests.io.conftest import read_all
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.io.conftest import Loaded, read_all
 
 from sftrecipe import StepError
 from sftrecipe_io.load_auto import Auto
+from tests.io.conftest import Loaded, read_all
 
 
 def test_csv_cells_are_text_and_columns_say_more(load) -> None:

@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from tests.io.conftest import read_all
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -28,6 +27,7 @@ from sftrecipe.types import Type, parse_type
 from sftrecipe_io import outfiles
 from sftrecipe_io.load_auto import Auto as Load
 from sftrecipe_io.write_auto import Auto
+from tests.io.conftest import read_all
 
 KINDS = {**FIXED, "score": "float", "tags": "list[text]", "stage": "text"}
 
