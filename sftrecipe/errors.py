@@ -100,7 +100,8 @@ class RecipeError(SftRecipeError):
     exit_code = 1
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems: Sequence[Problem] = sorted(problems, key=_place)
+        # a part that is used twice is read twice, and its problems are found twice
+        self.problems: Sequence[Problem] = sorted(dict.fromkeys(problems), key=_place)
         super().__init__("\n".join(str(p) for p in self.problems))
 
 

@@ -13,7 +13,13 @@ from typing import Any
 
 import pytest
 
+from hypothesis import settings as hypothesis_settings
+
 from sftrecipe.session import Session
+
+# shared machines are slow at times: a deadline would test the machine
+hypothesis_settings.register_profile("sftrecipe", deadline=None)
+hypothesis_settings.load_profile("sftrecipe")
 
 collect_ignore = ["acme"]  # an outside package with tests of its own: test_acme.py installs it and runs them
 

@@ -65,8 +65,8 @@ class Adaptive(Evolve):
     What passes: `verify`, equality of final answers with `gold`, or, with neither, agreement of the target's answers
     with each other. With `gold`, children get a `gold` of their own, and the teacher's answer.
 
-    Children have `operation`, `depth`, `root`, `pass_rate`. Notes: in_band, too_easy or too_hard (every row, with p, low,
-    high, n), probed (every child that was), not_moved (no child was kept). Eliminated children are counted as
+    Children have `operation`, `depth`, `root`, `pass_rate`. Notes: in_band, too_easy or too_hard (every row, with p,
+    low, high, n), probed (every child that was), not_moved (no child was kept). Eliminated children are counted as
     eliminated_<code>: a rule of rules.py, ill_posed, too_hard, too_easy, still_easy, still_hard, not_harder,
     not_easier, or the code of a failed request. Parents leave as `replaced` or `too_hard`. A row fails with `no_query`,
     `no_gold`, or what the probe fails with.

@@ -78,7 +78,7 @@ def check_recipe(recipe: Recipe, registry: Registry, problems: Problems) -> Plan
     check_graph(plan, problems)
     check_tests(recipe, plan, problems)
     if not problems.errors:
-        problems += recipe.hints
+        problems += dict.fromkeys(recipe.hints)
         check_idle(plan, problems)
     if plan.is_part() and any(n.verb == "write" for n in plan.nodes.values()):
         first = next(n for n in plan.nodes.values() if any(not r.step for r in n.inputs))

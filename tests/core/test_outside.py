@@ -47,7 +47,7 @@ class Ask(Score):
     async def score_row(self, row):
         text = "+".join(p.render({**row, "extra": "filled"}) for p in self.prompts)
         said = [(await self.models[k].chat([{"role": "user", "content": text}]))[0].text for k in sorted(self.models)]
-        self.context.note(row["id"], "said", text=text, said=said)
+        self.context.note(row["id"], "said", asked=text, said=said)
         ok = self.verify.score_row(row) if self.verify is not None else {"x": 1.0}
         return {self.into: next(iter(ok.values()))}
 

@@ -485,6 +485,20 @@ def test_a_part_runs(kitchen):
     assert len(kitchen.read("out.jsonl")) == 1
 
 
+def test_what_is_wrong_in_a_part_is_told_once(kitchen, codes):
+    part(kitchen, "clean.yaml", "  - filter.lenght: {words: [1, 2]}\n  - filter: wrods(response) > 1\n")
+    steps = "  - id: one\n    use: ./clean.yaml\n  - id: two\n    use: ./clean.yaml\n"
+    assert codes(steps) == ["R202", "R521"]
+
+
+def test_a_hint_about_a_part_is_told_once(kitchen):
+    part(kitchen, "clean.yaml", "  - filter.duplicates\n", "params: {size: 5}\n")
+    kitchen.recipe(LOAD + "  - id: one\n    use: ./clean.yaml\n  - id: two\n    use: ./clean.yaml\n")
+    with kitchen.session() as session:
+        session.plan()
+    assert [p.code for p in session.problems] == ["R131"]
+
+
 def test_a_part_alone_checks_and_does_not_run(kitchen):
     from sftrecipe.errors import UsageError
 
