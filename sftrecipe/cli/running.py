@@ -111,7 +111,7 @@ def _artefact(console: Any, name: str, path: Any) -> bool:
 
 
 def _small(frame: Any) -> bool:
-    return frame.height <= 20 and frame.width <= 10 and not any(t.is_nested() for t in frame.dtypes)
+    return 0 < frame.height <= 20 and frame.width <= 10 and not any(t.is_nested() for t in frame.dtypes)
 
 
 def _table(name: str, frame: Any) -> Any:
