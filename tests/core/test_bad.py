@@ -97,11 +97,10 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("page", WHOLE, ids=lambda p: p.stem)
+# the page of R003 shows less than a megabyte
+@pytest.mark.parametrize("page", [p for p in WHOLE if p.stem != "R003"], ids=lambda p: p.stem)
 def test_what_a_page_calls_wrong_is_wrong(page, folder):
     text = blocks(page)["Wrong"]
-    if page.stem == "R003":
-        pytest.skip("the page shows less than a megabyte")
     try:
         found = check_text(text, folder)
     except RecipeError as error:
