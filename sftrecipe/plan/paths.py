@@ -1,8 +1,7 @@
 """Read paths: from the recipe's folder, or from the working folder for `-p`; never out of both unless that is allowed.
 
 A recipe is data that may come from anywhere, so a path that it names must lie below its own folder or the working
-folder, links followed. What
-the command line names (`-p path=...`) is the user's own word and may lie anywhere.
+folder, links followed. What the command line names (`-p path=...`) is the user's own word and may lie anywhere.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """`plan --estimate`: what the steps that ask models will ask, from a sample of their rows, before anything is sent.
 
 Rows that a step will read are known when what it reads is in the store; else the nearest step above that is stored
-says how many rows there are
-at most, and its rows are the sample. Where nothing is stored, the load is read (it is free) and kept.
+says how many rows there are at most, and its rows are the sample. Where nothing is stored, the load is read (it is
+free) and kept.
 """
 
 from __future__ import annotations

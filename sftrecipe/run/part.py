@@ -1,8 +1,7 @@
 """The job of a worker: one shard through the steps of one stage.
 
 Rows come as batches of at most 4,096; what leaves is new columns, the numbers of the rows that stay, and the ledger
-of the others. All of it
-is on disk, by rename, before the driver hears of it.
+of the others. All of it is on disk, by rename, before the driver hears of it.
 """
 
 from __future__ import annotations

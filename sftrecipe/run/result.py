@@ -1,8 +1,8 @@
 """What a stage left in the store, and the tables it stands for.
 
 A manifest's part says how its rows follow from those that came in: layers added (aligned with the rows in), then the
-numbers of rows that stay,
-then layers aligned with these. A part without `from` holds rows of its own (load, mix, evolve, pack).
+numbers of rows that stay, then layers aligned with these. A part without `from` holds rows of its own (load, mix,
+evolve, pack).
 """
 
 from __future__ import annotations
