@@ -261,7 +261,8 @@ class KCenter(Budgeted):
             yield "`give` and `take` go together"
         if self.take is not None and self.rounds is None:
             yield "`take` needs `rounds`"
-        if self.give is not None and self.take is not None and not ("{round}" in self.give and "{round}" in self.take):
+        paths = [str(p) for p in (self.give, self.take) if p is not None]  # bound, they are Paths
+        if not all("{round}" in path for path in paths):
             yield "`give` and `take` need {round} in their paths"
         if (self.init == "ids") != (self.keep is not None or self.start is not None):
             yield "`init: ids` goes with `keep` (a column) or `start` (a file)"
