@@ -67,6 +67,8 @@ def _report(session: Session, outcome: Any, terminal: Terminal, seconds: float) 
         names = list(written["files"])
         more = f" ({len(names)} files)" if len(names) > 1 else ""
         console.print(f"wrote {written['target']}{more}: {written['rows']:,} rows", markup=False)
+    for name, used in outcome.usage.items():
+        console.print(_usage(name, used), markup=False)
     hidden = [name for name, path in outcome.artefacts.items() if not _artefact(console, name, path)]
     if hidden:
         console.print(
@@ -75,6 +77,14 @@ def _report(session: Session, outcome: Any, terminal: Terminal, seconds: float) 
     if outcome.evicted:
         console.print(f"{len(outcome.evicted)} stored results were damaged and were computed again", markup=False)
     console.print(f"{seconds:.1f} s; `sftrecipe trace {session.file} ROW` tells what became of a row", markup=False)
+
+
+def _usage(name: str, used: dict[str, Any]) -> str:
+    """What a model was asked in this run."""
+    failed = sum(used["failed"].values())
+    parts = [f"{used['requests']:,} answers", f"{used['cached']:,} of them recorded before" if used["cached"] else ""]
+    parts += [f"{failed:,} failed" if failed else "", f"{used['tokens_in']:,} tokens in, {used['tokens_out']:,} out"]
+    return f"model {name}: {', '.join(p for p in parts if p)}, {used['dollars']} dollars"
 
 
 def _sections(session: Session, outcome: Any) -> list[str]:

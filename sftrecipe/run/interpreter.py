@@ -28,6 +28,7 @@ from sftrecipe.run.dataset import StoredDataset
 from sftrecipe.run.expect import check_expectations
 from sftrecipe.run.loading import bind_load, compute_load
 from sftrecipe.run.progress import Progress, Silent
+from sftrecipe.run.record import usage
 from sftrecipe.run.result import Result, assemble, dropped_table, quarantine_table
 from sftrecipe.store import Store, sha256_of
 from sftrecipe.table import Table
@@ -61,6 +62,7 @@ class Outcome:
     waiting: dict[str, str] = field(default_factory=dict)
     evicted: list[str] = field(default_factory=list)
     artefacts: dict[str, Path] = field(default_factory=dict)
+    usage: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 class Missing(Exception):
@@ -113,6 +115,7 @@ class Run:
                 except StepError as error:
                     error.step = error.step or stage.last.id
                     raise
+            self.outcome.usage = usage(self)
         self.outcome.results = self.results
         return self.outcome
 
