@@ -12,7 +12,7 @@ from sftrecipe.run.interpreter import Options
 from sftrecipe.session import Session
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-SCRIPTS = ("seeds", "problems", "evolver", "teacher", "target", "adaptive_writer", "author", "tagger", "samples", "rewards", "joint")
+SCRIPTS = ("seeds", "problems", "evolver", "teacher", "target", "adaptive_writer", "author", "tagger", "samples", "verdicts", "joint")
 OUTCOMES = {
     "instag": ("tagged", {"rows_in": 354, "rows_out": 354}, 40),
     "deita-judge": ("quality", {"rows_in": 193, "rows_out": 193}, 40),
