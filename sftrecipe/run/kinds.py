@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from sftrecipe.errors import Pending, RowError, SftRecipeError, StepError
+from sftrecipe.ledger import Events
 from sftrecipe.plan import Node, Stage
 from sftrecipe.run.bind import StepSpec, bind
 from sftrecipe.run.context import RunContext
+from sftrecipe.run.part import write_frame
 from sftrecipe.run.result import files_of
 from sftrecipe.table import Table
 
 if TYPE_CHECKING:
     from sftrecipe.run.interpreter import Run
 
-__all__ = ["bound", "compute", "fitted", "guarded", "manifest_of", "types_of"]
+__all__ = ["add_events", "bound", "compute", "fitted", "guarded", "manifest_of", "ports_of", "types_of"]
 
 
 def compute(run: Run, stage: Stage, folder: Path, inputs: list[Table], ports: Mapping[str, Table]) -> dict[str, Any]:
@@ -50,16 +52,25 @@ def compute(run: Run, stage: Stage, folder: Path, inputs: list[Table], ports: Ma
 def bound(run: Run, node: Node, folder: Path, ports: Mapping[str, Table], state: str = "") -> tuple[StepSpec, Any]:
     """The spec of a node and its live operator, with ports and models, and what `fit` left in `state`."""
     spec = run.spec(node, folder / "scratch" / node.id.replace("/", "_"), state)
-    datasets = {
-        name.removeprefix(f"{node.id}."): run.dataset(t, spec.scratch / name)
-        for name, t in ports.items()
-        if name.startswith(node.id + ".")
-    }
-    operator = bind(spec, run.live_models([node]), datasets)
+    operator = bind(spec, run.live_models([node]), ports_of(run, spec, ports))
     context = cast(RunContext, operator.context)
     context.plan = run.plan
     context.on_progress = lambda done, of: run.progress.within(node.id, done, of)
     return spec, operator
+
+
+def ports_of(run: Run, spec: StepSpec, ports: Mapping[str, Table]) -> dict[str, Any]:
+    """The side ports of one step, by name, as operators see them. `ports` is keyed `step.port`."""
+    mine = {n.removeprefix(f"{spec.id}."): t for n, t in ports.items() if n.startswith(f"{spec.id}.")}
+    return {name: run.dataset(table, spec.scratch / name) for name, table in mine.items()}
+
+
+def add_events(manifest: dict[str, Any], events: Events, folder: Path) -> None:
+    """The ledger of a step whose rows do not stand beside those that came in, as a file of its own."""
+    if len(events):
+        name, sha = write_frame(folder / "all.ledger.parquet", events.frame(), "lz4")
+        manifest["events"] = [name, sha]
+        manifest["files"][name] = sha
 
 
 def guarded(node: Node, function: Callable[..., Any], *args: Any) -> Any:

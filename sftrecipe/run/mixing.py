@@ -10,7 +10,7 @@ from sftrecipe.errors import StepError
 from sftrecipe.ledger import Counts, Events
 from sftrecipe.plan import Node
 from sftrecipe.run.gather import gathered, shard_rows
-from sftrecipe.run.kinds import bound, guarded, manifest_of, types_of
+from sftrecipe.run.kinds import add_events, bound, guarded, manifest_of, types_of
 from sftrecipe.run.part import write_frame
 from sftrecipe.run.result import part_entry
 from sftrecipe.table import Table
@@ -54,10 +54,7 @@ def mix(run: Run, node: Node, folder: Path, inputs: list[Table], ports: Mapping[
     events, counts = _ledger(node, inputs, table_of, row_of)
     events.noted(operator.context, 0)
     manifest = manifest_of(parts, columns, [vars(counts)], files)
-    if len(events):
-        name, sha = write_frame(folder / "all.ledger.parquet", events.frame(), "lz4")
-        manifest["events"] = [name, sha]
-        manifest["files"][name] = sha
+    add_events(manifest, events, folder)
     return manifest
 
 

@@ -16,7 +16,7 @@ from sftrecipe.ledger import Counts, Events
 from sftrecipe.plan import Node
 from sftrecipe.rows import BATCH_ROWS, Rows
 from sftrecipe.run.batch import Live, to_series, view_of
-from sftrecipe.run.kinds import bound, guarded, manifest_of, types_of
+from sftrecipe.run.kinds import add_events, bound, guarded, manifest_of, types_of
 from sftrecipe.run.part import write_frame
 from sftrecipe.run.result import part_entry
 from sftrecipe.table import Layer, Part, Table
@@ -64,10 +64,7 @@ def pack(run: Run, node: Node, folder: Path, source: Table, ports: Mapping[str, 
     events, counts = _ledger(node, plan, ids, sum(p["rows"] for p in parts))
     events.noted(operator.context, 0)
     manifest = manifest_of(parts, columns, [vars(counts)], files)
-    if len(events):
-        name, sha = write_frame(folder / "all.ledger.parquet", events.frame(), "lz4")
-        manifest["events"] = [name, sha]
-        manifest["files"][name] = sha
+    add_events(manifest, events, folder)
     return manifest
 
 

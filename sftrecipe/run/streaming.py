@@ -6,6 +6,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,8 @@ from sftrecipe.plan import Stage
 from sftrecipe.plan.node import overrides
 from sftrecipe.rows import BATCH_ROWS, Rows
 from sftrecipe.run.batch import ROW, Live, columns_of_batch, view_of
-from sftrecipe.run.bind import StepSpec, bind
-from sftrecipe.run.kinds import fitted, guarded, manifest_of, types_of
+from sftrecipe.run.bind import bind
+from sftrecipe.run.kinds import fitted, guarded, manifest_of, ports_of, types_of
 from sftrecipe.run.part import PartJob, PartRun, Written, columns_needed, compiled_where, matches, run_part
 from sftrecipe.run.result import part_entry
 from sftrecipe.table import Table
@@ -91,7 +92,7 @@ def _with_models(
     if not jobs:
         return
     models = run.live_models(stage.nodes)
-    steps = [Live(s, _bound(run, s, models, ports), compiled_where(s)) for s in jobs[0].steps]
+    steps = [Live(s, bind(s, models, ports_of(run, s, ports)), compiled_where(s)) for s in jobs[0].steps]
     if len(steps) == 1 and _is_async(steps[0]):
         yield from _rows_in_flight(jobs, steps[0])
         return
@@ -101,15 +102,6 @@ def _with_models(
         for at in range(0, max(frame.height, 1), BATCH_ROWS):
             part.batch(Rows(frame.slice(at, BATCH_ROWS)))
         yield job.number, part.finish(frame.height)
-
-
-def _bound(run: Run, spec: StepSpec, models: Mapping[str, Any], ports: Mapping[str, Table]) -> Any:
-    datasets = {
-        n.removeprefix(f"{spec.id}."): run.dataset(t, spec.scratch)
-        for n, t in ports.items()
-        if n.startswith(spec.id + ".")
-    }
-    return bind(spec, models, datasets)
 
 
 def _is_async(live: Live) -> bool:
@@ -148,22 +140,22 @@ def _rows_in_flight(jobs: Sequence[PartJob], live: Live) -> Iterator[tuple[int, 
 
     if live.spec.verb == "filter":
         raise live.fault("is an async filter; score first, then filter on the score")
-    places: list[tuple[_Shard, int]] = []
+    places: dict[int, tuple[_Shard, int]] = {}  # of rows in flight alone, so that finished shards leave memory
     bare: list[_Shard] = []
 
     def rows() -> Iterator[Any]:
+        numbers = count()
         for job in jobs:
             shard = _Shard(job, live)
             if not shard.asked:
                 bare.append(shard)
             for at, row in enumerate(shard.asked):
-                places.append((shard, at))
+                places[next(numbers)] = (shard, at)
                 yield row
 
     with closing(stream_rows(rows(), _guarded(live))) as done:
         for index, outcome in done:
-            shard, at = places[index]
-            places[index] = (shard, -1)
+            shard, at = places.pop(index)
             shard.results[at] = outcome
             shard.left -= 1
             if not shard.left:
