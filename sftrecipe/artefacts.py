@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sftrecipe.lazy import np, pl
+
 __all__ = ["load", "load_all", "path_of", "save"]
 
 SUFFIXES = (".json", ".npy", ".parquet", ".svg", ".txt")
@@ -14,9 +16,6 @@ SUFFIXES = (".json", ".npy", ".parquet", ".svg", ".txt")
 
 def save(folder: Path, name: str, value: Any) -> Path:
     """Writes one artefact: arrays as .npy, DataFrames as .parquet, text under `*_svg` as .svg, all else as .json."""
-    import numpy as np
-    import polars as pl
-
     base = folder / f"{name}.artefact"
     if isinstance(value, pl.DataFrame):
         path = base.with_name(base.name + ".parquet")
@@ -35,9 +34,6 @@ def save(folder: Path, name: str, value: Any) -> Path:
 
 def load(path: Path) -> Any:
     """Reads what `save` wrote."""
-    import numpy as np
-    import polars as pl
-
     if path.suffix == ".parquet":
         return pl.read_parquet(path)
     if path.suffix == ".npy":

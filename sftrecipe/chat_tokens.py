@@ -27,11 +27,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from sftrecipe.chat import MARKS, ChatTemplate, Turns
 from sftrecipe.errors import RowError
+from sftrecipe.lazy import np, pa, pl
 from sftrecipe.models import Tokenizer
 
 if TYPE_CHECKING:
-    import numpy as np
-    import polars as pl
     from numpy.typing import NDArray
 
     Tokenised: TypeAlias = tuple[NDArray[np.int32], NDArray[np.int32]] | RowError
@@ -158,8 +157,6 @@ def _by_pieces(texts: Sequence[tuple[str, Spans]], tokenizer: Tokenizer) -> list
 
 
 def _labelled(ids: Sequence[int], ranges: Spans) -> Tokenised:
-    import numpy as np
-
     tokens = np.asarray(ids, dtype=np.int32)
     labels = np.full(len(tokens), IGNORED, dtype=np.int32)
     for start, stop in ranges:
@@ -169,10 +166,6 @@ def _labelled(ids: Sequence[int], ranges: Spans) -> Tokenised:
 
 def token_columns(results: Sequence[Tokenised]) -> dict[str, pl.Series]:
     """What `tokenise` gave as the columns `input_ids` and `labels`; null where a row failed."""
-    import numpy as np
-    import polars as pl
-    import pyarrow as pa
-
     none = np.zeros(0, dtype=np.int32)
     failed = np.array([isinstance(r, RowError) for r in results], dtype=bool)
     made = {}

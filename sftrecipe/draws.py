@@ -17,9 +17,9 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+from sftrecipe.lazy import np, pl
+
 if TYPE_CHECKING:
-    import numpy as np
-    import polars as pl
     from numpy.typing import NDArray
 
 __all__ = ["hashes", "order", "remix"]
@@ -30,9 +30,6 @@ _GOLDEN = 0x9E3779B97F4A7C15
 
 def hashes(ids: pl.Series, seed: int, use: str = "") -> NDArray[np.uint64]:
     """64 bits of each text in `ids`, for this seed and `use` (a word that keeps two draws of one step apart)."""
-    import numpy as np
-    import polars as pl
-
     raw = ids.cast(pl.String).fill_null("")
     sizes = raw.str.len_bytes().to_numpy().astype(np.int64)
     digest = hashlib.blake2b(f"{seed}/{use}".encode(), digest_size=8).digest()
@@ -47,8 +44,6 @@ def hashes(ids: pl.Series, seed: int, use: str = "") -> NDArray[np.uint64]:
 
 def _fold(data: NDArray[np.uint8], sizes: NDArray[np.int64], start: np.uint64) -> NDArray[np.uint64]:
     """The hash of each of the texts that stand one after the other in `data`, grouped by their number of words."""
-    import numpy as np
-
     out: NDArray[np.uint64] = np.empty(len(sizes), dtype=np.uint64)
     begins = np.cumsum(sizes) - sizes
     words = -(-sizes // 8)
@@ -66,8 +61,6 @@ def _words(
     data: NDArray[np.uint8], begins: NDArray[np.int64], sizes: NDArray[np.int64], count: int
 ) -> NDArray[np.uint64]:
     """uint64 [n, count]: the texts at `begins`, zero-padded to `count` words each."""
-    import numpy as np
-
     if (
         data.size == 8 * count * len(sizes) and (sizes == 8 * count).all()
     ):  # all that there is, each whole: nothing to gather
@@ -80,8 +73,6 @@ def _words(
 def remix(keys: NDArray[np.uint64], salt: int | NDArray[np.int64] = 0) -> NDArray[np.uint64]:
     """A fresh 64 bits from each key: a one-to-one map, another one for each `salt` >= 0 (the number of a copy, say; one
     for all or each)."""
-    import numpy as np
-
     with np.errstate(over="ignore"):  # the arithmetic is modulo 2^64 on purpose
         z = np.asarray(keys, dtype=np.uint64) + np.uint64(_GOLDEN) * (np.asarray(salt).astype(np.uint64) + np.uint64(1))
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -91,8 +82,6 @@ def remix(keys: NDArray[np.uint64], salt: int | NDArray[np.int64] = 0) -> NDArra
 
 def order(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Row numbers by ascending key; equal keys in the order of their row numbers."""
-    import numpy as np
-
     at = np.argsort(keys)
     ranked = keys[at]
     if len(ranked) > 1 and (ranked[1:] == ranked[:-1]).any():

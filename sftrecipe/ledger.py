@@ -12,11 +12,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sftrecipe.errors import StepError
+from sftrecipe.lazy import np, pl
 
 if TYPE_CHECKING:
-    import numpy as np
-    import polars as pl
-
     from sftrecipe.run.context import RunContext
 
 __all__ = ["Counts", "Events", "merge_counts"]
@@ -147,8 +145,6 @@ class Events:
 
     def frame(self) -> pl.DataFrame:
         """All events, in order: row, id, step, kind, code, value, other, facts."""
-        import polars as pl
-
         texts = dict.fromkeys(("id", "step", "kind", "code"), pl.String)
         kinds = {"row": pl.Int64, **texts, "value": pl.Float64, "other": pl.String, "facts": pl.String}
         return pl.DataFrame(self._rows, schema=kinds, orient="row")

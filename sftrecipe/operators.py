@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from sftrecipe import params as _params
 from sftrecipe.errors import did_you_mean
+from sftrecipe.lazy import np, pl
 
 if TYPE_CHECKING:
-    import numpy as np
-    import polars as pl
-
     from sftrecipe.dataset import Dataset
 
 __all__ = ["Context", "Cost", "Flow", "Operator"]

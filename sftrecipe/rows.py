@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import polars as pl
+from sftrecipe.lazy import np, pl
 
 __all__ = [
     "BATCH_ROWS",
@@ -89,9 +88,6 @@ class Rows:
 
 
 def _cut(value: Any, mask: pl.Series) -> Any:
-    import numpy as np
-    import polars as pl
-
     if isinstance(value, pl.Series) or hasattr(value, "filter"):
         return value.filter(mask)
     if isinstance(value, np.ndarray) and value.shape[:1] == (len(mask),):
@@ -104,8 +100,6 @@ def derive(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
 
     Cost: flat work on the offsets of the list column, about 0.05 microseconds a row.
     """
-    import polars as pl
-
     wanted = [n for n in names if n in DERIVED and n not in frame.columns]
     if not wanted:
         return frame
@@ -124,9 +118,6 @@ def derive(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
 
 def _last(messages: pl.Series, role: str) -> pl.Series:
     """The text of the last message with this role in each row, or null. Works on the flat message list."""
-    import numpy as np
-    import polars as pl
-
     lengths = messages.list.len().fill_null(0).to_numpy().astype(np.int64)
     flat = messages.drop_nulls().explode(empty_as_null=False, keep_nulls=False) if len(messages) else messages.explode()
     if not len(flat) or not lengths.sum():
@@ -143,8 +134,6 @@ def _last(messages: pl.Series, role: str) -> pl.Series:
 
 def frame_of(records: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> pl.DataFrame:
     """Rows made in Python as a frame, each column in its type (words of `sftrecipe.types`); what it lacks is null."""
-    import polars as pl
-
     from sftrecipe.types import parse_type
 
     schema = {name: parse_type(word).dtype() for name, word in columns.items()}

@@ -11,14 +11,10 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from sftrecipe.lazy import np, pl
 from sftrecipe.rows import DERIVED, derive
 from sftrecipe.store import check_file
-
-if TYPE_CHECKING:
-    import numpy as np
-    import polars as pl
 
 __all__ = ["Layer", "Part", "Table"]
 
@@ -49,8 +45,6 @@ class Part:
 
     def read(self, columns: Sequence[str]) -> pl.DataFrame:
         """These stored columns, in this order. Every file is compared with its sha256 once a process."""
-        import polars as pl
-
         found: dict[str, pl.Series] = {}
         for layer in reversed(self.layers):
             here = [c for c in columns if c in layer.columns and c not in found]
@@ -111,8 +105,6 @@ class Table:
 
     def offsets(self) -> np.ndarray:
         """The number of each part's first row, and the total: int64 [parts + 1]."""
-        import numpy as np
-
         return np.concatenate([[0], np.cumsum([p.rows for p in self.parts], dtype=np.int64)]).astype(np.int64)
 
     def frames(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
@@ -122,8 +114,6 @@ class Table:
 
     def frame(self, columns: Sequence[str]) -> pl.DataFrame:
         """These columns of all rows, in memory."""
-        import polars as pl
-
         from sftrecipe.types import parse_type
 
         frames = list(self.frames(columns))
@@ -134,8 +124,6 @@ class Table:
 
     def keep(self, rows: np.ndarray) -> Table:
         """The rows with these numbers (sorted), in their order."""
-        import numpy as np
-
         at = self.offsets()
         cuts = np.searchsorted(rows, at)
         parts = [

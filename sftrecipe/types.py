@@ -11,10 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import polars as pl
+from sftrecipe.lazy import pl
 
 __all__ = ["CANDIDATE_FIELDS", "MESSAGE_FIELDS", "SCALARS", "Type", "parse_type"]
 
@@ -74,8 +72,6 @@ class Type:
 
     def dtype(self) -> pl.DataType:
         """The Polars type that holds it (`any` is held as JSON text)."""
-        import polars as pl
-
         if self.kind == "list" and self.of:
             return pl.List(self.of.dtype())
         plain: dict[str, pl.DataType] = {

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import numpy as np
-    import polars as pl
+from sftrecipe.lazy import np, pl
 
 __all__ = ["as_matrix"]
 
@@ -16,9 +12,6 @@ def as_matrix(column: pl.Series) -> np.ndarray:
 
     Raises ValueError naming the first row that has no vector, another width, or a component that is no finite number.
     """
-    import numpy as np
-    import polars as pl
-
     if isinstance(column.dtype, pl.Array):
         column = column.arr.to_list()
     if not isinstance(column.dtype, pl.List):

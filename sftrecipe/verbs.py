@@ -24,12 +24,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sftrecipe.errors import RowError
+from sftrecipe.lazy import np, pl
 from sftrecipe.operators import Operator
 
 if TYPE_CHECKING:
-    import numpy as np
-    import polars as pl
-
     from sftrecipe.dataset import Dataset
     from sftrecipe.rows import Rows
 

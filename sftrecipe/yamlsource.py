@@ -33,7 +33,11 @@ __all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_VALUES", "Source", "cut_by_comment", "
 MAX_BYTES = 1_000_000
 
 _BREAK = re.compile("\r\n|[\r\n]")
-_FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+_PLAIN = re.compile("[\t\x20-\x7e]*")
+_FORBIDDEN = (
+    "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+    """Takes long to compile: only for lines that are not plain."""
+)
 
 Where = tuple[Any, ...]
 
@@ -205,7 +209,7 @@ def _emit(node: Node, path: Where, into: Source) -> Any:
 
 def _forbidden(lines: list[str], file: str) -> Iterator[Problem]:
     for number, line in enumerate(lines, 1):
-        for match in _FORBIDDEN.finditer(line):
+        for match in () if _PLAIN.fullmatch(line) else re.finditer(_FORBIDDEN, line):
             code = ord(match.group())
             advice = "remove it" if 0xD800 <= code <= 0xDFFF else f'inside double quotes write "\\u{code:04x}"'
             span = Span(file, number, match.start() + 1, match.end() + 1)

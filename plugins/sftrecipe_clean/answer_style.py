@@ -21,9 +21,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import polars as pl
-
 from sftrecipe import Expr, Filter, Param
+from sftrecipe.lazy import pl
 from sftrecipe_clean.length import bounds
 from sftrecipe_clean.texts import text_of
 

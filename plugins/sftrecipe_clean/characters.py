@@ -15,12 +15,11 @@ regular expressions. Cost: about 2 microseconds for 1 kB.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-import polars as pl
-
 from sftrecipe import Expr, Filter, Param
+from sftrecipe.lazy import np, pl
 from sftrecipe_clean.texts import beyond_ascii, blocks, mask_of, row_counts, text_of, utf8
 
 if TYPE_CHECKING:
@@ -37,9 +36,6 @@ KINDS = ("characters", "letters", "alphanumerics", "digits", "non_ascii", "cjk")
 
 _BLOCK = 1 << 20  # bytes of text worked on at a time
 _LETTER, _ALNUM, _DIGIT, _SEEN = 1, 2, 4, 128
-_classes: npt.NDArray[np.uint8] = np.zeros(
-    0x110000, np.uint8
-)  # filled as code points turn up; the same whoever fills it
 
 
 def character_counts(texts: pl.Series) -> Ints:
@@ -65,16 +61,23 @@ def _count(data: npt.NDArray[np.uint8], offsets: Ints, counts: Ints) -> None:
     counts[:, 5] = row_counts((codes - np.uint32(0x4E00)) < 0x5200, at)
 
 
+@cache
+def _table() -> npt.NDArray[np.uint8]:
+    """Class bits of every code point: filled as they turn up, the same whoever fills it."""
+    return np.zeros(0x110000, np.uint8)
+
+
 def _classify(codes: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint8]:
     """Class bits of code points, by Python's `isalnum` and `isdecimal`."""
-    kinds = _classes[codes]
+    classes = _table()
+    kinds = classes[codes]
     new = codes[kinds == 0]
     if len(new):
         for code in np.unique(new).tolist():
             char = chr(code)
             alnum, digit = char.isalnum(), char.isdecimal()
-            _classes[code] = _SEEN | alnum * _ALNUM | (alnum and not digit) * _LETTER | digit * _DIGIT
-        kinds = _classes[codes]
+            classes[code] = _SEEN | alnum * _ALNUM | (alnum and not digit) * _LETTER | digit * _DIGIT
+        kinds = classes[codes]
     return kinds
 
 

@@ -32,10 +32,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
-import polars as pl
-
 from sftrecipe import Dataset, Expr, Filter, Flow, Param, StepError, Tag
+from sftrecipe.lazy import np, pl
 from sftrecipe_clean.eval_index import Anchors, GramIndex
 from sftrecipe_clean.ratio_index import RatioIndex
 from sftrecipe_clean.texts import text_of

@@ -17,10 +17,8 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
-import polars as pl
-
 from sftrecipe import Choice, Column, Dataset, Dropped, Expr, Filter, Param, StepError
+from sftrecipe.lazy import np, pl
 from sftrecipe_clean.groups import kept_of_group, preference, runs
 from sftrecipe_clean.texts import is_ascii, utf8
 

@@ -24,8 +24,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from sftrecipe.lazy import np
 from sftrecipe_clean.groups import runs
 from sftrecipe_clean.shingles import counted_ranges
 from sftrecipe_clean.words import WordTable, ngrams

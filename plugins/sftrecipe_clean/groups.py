@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
+from sftrecipe.lazy import np
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -22,11 +22,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
-import polars as pl
-
 from sftrecipe import Expr, Filter, Into, Param, Tag
 from sftrecipe.errors import did_you_mean
+from sftrecipe.lazy import np, pl
 from sftrecipe_clean.characters import shared_counts
 from sftrecipe_clean.stopwords import SCRIPT_OF, SCRIPT_RANGES, STOP_WORDS
 from sftrecipe_clean.texts import beyond_ascii, mask_of, row_counts, text_of, utf8

@@ -14,10 +14,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
-import polars as pl
-
 from sftrecipe import Expr, Filter, Flow, Into, Param, Score, Tokenizer
+from sftrecipe.lazy import np, pl
 from sftrecipe_clean.texts import flat_messages, mask_of, row_counts, text_of
 from sftrecipe_clean.words import word_counts
 

@@ -12,11 +12,9 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-import polars as pl
-
 from sftrecipe import Filter, Param, StepError
 from sftrecipe.errors import did_you_mean
+from sftrecipe.lazy import np, pl
 from sftrecipe_clean.spdx import KNOWN, UNKNOWN, canonical, satisfied
 
 if TYPE_CHECKING:

@@ -19,8 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from sftrecipe.lazy import np
 from sftrecipe_clean.groups import join, runs
 
 if TYPE_CHECKING:

@@ -27,8 +27,7 @@ import hashlib
 from functools import cache
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from sftrecipe.lazy import np
 from sftrecipe_clean.shingles import counted_ranges
 
 if TYPE_CHECKING:
@@ -41,15 +40,15 @@ if TYPE_CHECKING:
 __all__ = ["band_keys", "estimate", "meeting_chance", "sketch"]
 
 _ROUNDS = 24
-_EMPTY = np.uint64(0xFFFFFFFFFFFFFFFF)
-_ODD = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
-_HALF, _LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
+_EMPTY = 0xFFFFFFFFFFFFFFFF
+_ODD = 0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93
+_HALF, _LOW = 32, 0xFFFFFFFF
 
 
 def sketch(hashes: Hashes, offsets: Ints, size: int) -> Hashes:
     """uint64 [rows, size]: the sketch of each row's set; repeats do not matter. An empty set's cells are all ones."""
     rows = len(offsets) - 1
-    cells = np.full(rows * size, _EMPTY)
+    cells = np.full(rows * size, _EMPTY, np.uint64)
     members, base = hashes, np.repeat(np.arange(rows, dtype=np.int64) * size, np.diff(offsets))
     for turn in range(_ROUNDS):
         mixed = _mix(members, _salts(_ROUNDS)[turn])

@@ -27,10 +27,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
-import polars as pl
-
 from sftrecipe import Choice, Column, Dataset, Dropped, Expr, Filter, Param
+from sftrecipe.lazy import np, pl
 from sftrecipe_clean.duplicates import columns_read, keep_problems, text_column, worth_of
 from sftrecipe_clean.groups import kept_of_group, kept_of_pairs, preference
 from sftrecipe_clean.links import Links, buckets

@@ -18,11 +18,9 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-import polars as pl
-
 from sftrecipe import Expr, Filter, Flow, Into, Param, Tag
 from sftrecipe.errors import did_you_mean
+from sftrecipe.lazy import np, pl
 from sftrecipe_clean.texts import flat_messages, mask_of, row_counts, text_of
 
 if TYPE_CHECKING:

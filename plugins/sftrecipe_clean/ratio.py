@@ -25,9 +25,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-import numpy as np
-import polars as pl
-
+from sftrecipe.lazy import np, pl
 from sftrecipe_clean.groups import runs
 from sftrecipe_clean.words import WordTable, ngrams
 
@@ -57,8 +55,8 @@ __all__ = [
 FREQUENCIES = 1 << 18
 _SLACK = 1e-9
 _ROW_BITS = 11
-_SALT = np.uint64(int.from_bytes(hashlib.blake2b(b"sftrecipe.ratio", digest_size=8).digest(), "little"))
-_ODD = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
+_SALT = int.from_bytes(hashlib.blake2b(b"sftrecipe.ratio", digest_size=8).digest(), "little")
+_ODD = 0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93
 
 
 def ratio(a: str, b: str) -> float:

@@ -11,9 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import polars as pl
-
+from sftrecipe.lazy import np, pl
 from sftrecipe_clean.eval_index import HashSet
 from sftrecipe_clean.groups import runs
 from sftrecipe_clean.ratio import gram_length, grams, most_missing, plain_grams, tally

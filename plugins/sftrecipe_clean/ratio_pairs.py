@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import polars as pl
-
 from sftrecipe import Dataset
+from sftrecipe.lazy import np, pl
 from sftrecipe_clean.duplicates import columns_read, text_column
 from sftrecipe_clean.links import buckets
 from sftrecipe_clean.ratio import (

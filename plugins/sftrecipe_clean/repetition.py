@@ -29,10 +29,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
-import polars as pl
-
 from sftrecipe import Expr, Filter, Param
+from sftrecipe.lazy import np, pl
 from sftrecipe_clean.texts import blocks, mask_of, row_counts, starts_of, text_of
 from sftrecipe_clean.words import WordTable, ngrams, shared_words
 
@@ -59,7 +57,7 @@ __all__ = [
 ]
 
 _CHUNK, _SLOT_BITS = 1 << 15, 18  # n-grams at a time, and their slots: 1 MB
-_ODD = np.uint64(0x9E3779B97F4A7C15)
+_ODD = 0x9E3779B97F4A7C15
 _BLANK_LINES = re.compile(r"\n[^\S\n]*\n")
 _SENTENCE_END = re.compile(r"[.!?。！？]+")  # noqa: RUF001  (full-width marks are meant)
 _LIST_LINE = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s", re.MULTILINE)

@@ -12,8 +12,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from sftrecipe.lazy import np
 from sftrecipe_clean.shingles import BITMAP_WORDS, chunks, counted_ranges, intersections, jaccard_bound, similarity
 
 if TYPE_CHECKING:

@@ -22,9 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import numpy as np
-import polars as pl
-
+from sftrecipe.lazy import np, pl
 from sftrecipe_clean.texts import is_ascii
 from sftrecipe_clean.words import WordTable, ngrams, word_table
 

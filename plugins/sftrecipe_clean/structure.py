@@ -26,10 +26,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-import polars as pl
-
 from sftrecipe import Filter, Flow, Param
+from sftrecipe.lazy import np, pl
 from sftrecipe_clean.messages import boxed_answers, fences_closed, finished, tags_closed, tool_problem
 from sftrecipe_clean.texts import flat_messages, row_counts
 
@@ -46,7 +44,7 @@ __all__ = ["Structure", "bad_transitions", "first_messages"]
 _ROLES = {"system": 0, "developer": 0, "user": 1, "assistant": 2, "tool": 3}
 _START, _UNKNOWN = 4, 5
 _FOLLOWS = {_START: (0, 1, 2), 0: (0, 1, 2), 1: (2,), 2: (1, 3), 3: (2, 3)}  # what may stand after what
-_ALLOWED = np.array([[b in _FOLLOWS.get(a, ()) for b in range(6)] for a in range(6)])
+_ALLOWED = [[b in _FOLLOWS.get(a, ()) for b in range(6)] for a in range(6)]
 
 
 def bad_transitions(roles: npt.NDArray[np.int64], offsets: Ints) -> Bools:
@@ -54,7 +52,7 @@ def bad_transitions(roles: npt.NDArray[np.int64], offsets: Ints) -> Bools:
     before = np.empty(len(roles), np.int64)
     before[1:] = roles[:-1]
     before[offsets[:-1][offsets[:-1] < len(roles)]] = _START
-    return ~_ALLOWED[before, roles]
+    return ~np.array(_ALLOWED)[before, roles]
 
 
 def first_messages(roles: npt.NDArray[np.int64], offsets: Ints) -> Ints:

@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import polars as pl
-
 from sftrecipe import StepError
+from sftrecipe.lazy import np, pl
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -11,9 +11,7 @@ regular expression for rows that hold other characters; `words.word_table` then 
 
 from __future__ import annotations
 
-import numpy as np
-import polars as pl
-
+from sftrecipe.lazy import np, pa, pl
 from sftrecipe_clean.shingles import spaced
 from sftrecipe_clean.texts import is_ascii, utf8
 from sftrecipe_clean.words import WordTable, word_table
@@ -25,8 +23,6 @@ _SEPARATORS = r"[^\p{L}\p{M}\p{N}]+"
 
 def plain(texts: pl.Series) -> pl.Series:
     """`texts` with a blank for every separator and around characters of unspaced scripts. A null becomes empty."""
-    import pyarrow as pa
-
     beyond = np.flatnonzero(~is_ascii(texts))
     if len(beyond):
         texts = spaced(texts.clone().scatter(beyond, texts.gather(beyond).str.replace_all(_SEPARATORS, " ")))

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-import polars as pl
-
 from sftrecipe import Expr, Filter, Param, StepError
+from sftrecipe.lazy import pl
 from sftrecipe_clean.texts import column_of
 
 if TYPE_CHECKING:

@@ -21,9 +21,7 @@ import hashlib
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import polars as pl
-
+from sftrecipe.lazy import np, pl
 from sftrecipe_clean.texts import blocks, is_ascii, row_counts, starts_of, text_of, utf8
 
 if TYPE_CHECKING:
@@ -40,9 +38,9 @@ __all__ = ["WordTable", "ngrams", "shared_words", "word_counts", "word_table"]
 _LONGEST = 128  # bytes of a word that are hashed in chunks; longer ones (base64 blobs) go through blake2b
 _PAD = 16
 _BLOCK = 1 << 19  # bytes of text worked on at a time
-_ODD = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
+_ODD = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F
 _BASE = 0xD6E8FEB86659FD93
-_FIRST_BYTES = np.array([(1 << (8 * k)) - 1 for k in range(9)], np.uint64)
+_FIRST_BYTES = [(1 << (8 * k)) - 1 for k in range(9)]  # masks: the low k bytes of eight
 
 
 class WordTable:
@@ -218,12 +216,13 @@ def _borders(data: npt.NDArray[np.uint8], offsets: Ints) -> tuple[Bools, Bools]:
 def _hash(lowered: npt.NDArray[np.uint8], starts: Ints, lengths: Ints) -> Hashes:
     """One 64-bit hash for each run of bytes; `lowered` has _PAD bytes to spare."""
     eight = np.ndarray((len(lowered) - 7,), "<u8", lowered, strides=(1,))  # the eight bytes from each byte on
-    hashes: Hashes = _mix(eight[starts] & _FIRST_BYTES[np.minimum(lengths, 8)])
+    low = np.array(_FIRST_BYTES, np.uint64)
+    hashes: Hashes = _mix(eight[starts] & low[np.minimum(lengths, 8)])
     long = np.flatnonzero(lengths > 8)
     for done in range(8, _LONGEST, 8):
         if not len(long):
             return hashes
-        chunk = eight[starts[long] + done] & _FIRST_BYTES[np.minimum(lengths[long] - done, 8)]
+        chunk = eight[starts[long] + done] & low[np.minimum(lengths[long] - done, 8)]
         kept = hashes[long]
         hashes[long] = _mix((kept ^ (kept >> np.uint64(29))) + chunk)
         long = long[lengths[long] > done + 8]

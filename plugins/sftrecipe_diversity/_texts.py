@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from sftrecipe.draws import hashes, order
-
-if TYPE_CHECKING:
-    import numpy as np
-    import polars as pl
+from sftrecipe.lazy import np, pl
 
 __all__ = ["CJK", "sample_rows"]
 

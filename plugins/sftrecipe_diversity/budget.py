@@ -16,10 +16,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import numpy as np
-import polars as pl
-
 from sftrecipe import Choice, Column, Dataset, Dropped, Param, Select, StepError
+from sftrecipe.lazy import np, pl
 
 __all__ = ["Budget", "Budgeted", "Pool", "column_of", "flags", "numbers"]
 

@@ -19,9 +19,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal
 
-import numpy as np
-
 from sftrecipe import Choice, Column, Dataset, Dropped, Expr, Param
+from sftrecipe.lazy import np
 from sftrecipe_diversity.budget import Budget, Budgeted, Pool, column_of, numbers
 from sftrecipe_diversity.space import drop_zeros
 

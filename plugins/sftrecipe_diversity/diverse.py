@@ -20,9 +20,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-import numpy as np
-
 from sftrecipe import Choice, Column, Dataset, Dropped, Expr, Param
+from sftrecipe.lazy import np
 from sftrecipe_diversity.budget import Budget, Budgeted, Pool, column_of, numbers
 from sftrecipe_diversity.space import NEAR, SAME, cosines, drop_zeros, norms, slices, unit
 

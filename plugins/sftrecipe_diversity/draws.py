@@ -5,10 +5,8 @@ Sorting by them is a random order in which every prefix is a sample: a larger sa
 
 from __future__ import annotations
 
-import numpy as np
-import polars as pl
-
 from sftrecipe.draws import hashes
+from sftrecipe.lazy import np, pl
 
 __all__ = ["gumbel", "uniform"]
 

@@ -17,10 +17,8 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-import numpy as np
-import polars as pl
-
 from sftrecipe import Dataset, Embedder, Expr, Flow, Into, Param, Tag, Template
+from sftrecipe.lazy import np, pl
 from sftrecipe_diversity._texts import CJK, sample_rows
 
 if TYPE_CHECKING:

@@ -14,10 +14,8 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import polars as pl
-
 from sftrecipe import Dataset, Pending, StepError
+from sftrecipe.lazy import np, pl
 
 __all__ = ["give_rows", "read_ids", "take_vectors"]
 

@@ -19,9 +19,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-import numpy as np
-
 from sftrecipe import Choice, Column, Dataset, Dropped, Expr, Param
+from sftrecipe.lazy import np
 from sftrecipe_diversity.budget import Budget, Budgeted, Pool, column_of, numbers
 from sftrecipe_diversity.greedy import Greedy, lazy_greedy
 from sftrecipe_diversity.space import drop_zeros, nearest, slices

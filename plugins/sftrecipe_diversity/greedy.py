@@ -11,8 +11,7 @@ import heapq
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
+from sftrecipe.lazy import np
 from sftrecipe_diversity.budget import Budget
 
 __all__ = ["Greedy", "lazy_greedy"]

@@ -15,9 +15,8 @@ import heapq
 from collections.abc import Mapping
 from typing import ClassVar
 
-import numpy as np
-
 from sftrecipe import Choice, Column, Dataset, Dropped, Expr, Param, StepError
+from sftrecipe.lazy import np
 from sftrecipe_diversity.budget import Budget, Budgeted, column_of, numbers
 from sftrecipe_diversity.tagsets import TagSets, tag_sets
 

@@ -23,9 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from sftrecipe import Choice, Column, Dataset, Dropped, File, Flow, Given, Param, StepError, Taken
+from sftrecipe.lazy import np
 from sftrecipe_diversity.budget import Budget, Budgeted, Pool, column_of, flags
 from sftrecipe_diversity.draws import uniform
 from sftrecipe_diversity.exchange import give_rows, read_ids, take_vectors

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal
 
-import polars as pl
-
 from sftrecipe import Choice, Dataset, Expr, Param, StepError
+from sftrecipe.lazy import pl
 from sftrecipe_diversity.budget import Budgeted, column_of, numbers
 
 __all__ = ["Longest"]

@@ -23,10 +23,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
-import polars as pl
-
 from sftrecipe import Column, Dataset, Measure, Param, StepError
+from sftrecipe.lazy import np, pl
 from sftrecipe.vectors import as_matrix
 from sftrecipe_diversity._texts import sample_rows
 

@@ -13,15 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-import polars as pl
-
 from sftrecipe import Column, Dataset, Measure, Param, StepError
+from sftrecipe.lazy import pl
 
 __all__ = ["Overlap", "overlaps"]
 
 _PAIR = {
-    "a": pl.String, "b": pl.String, "size_a": pl.Int64, "size_b": pl.Int64,
-    "both": pl.Int64, "jaccard": pl.Float64, "share": pl.Float64, "by_chance": pl.Float64,
+    "a": str, "b": str, "size_a": int, "size_b": int,
+    "both": int, "jaccard": float, "share": float, "by_chance": float,
 }  # fmt: skip
 
 

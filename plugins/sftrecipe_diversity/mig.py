@@ -19,9 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import numpy as np
-
 from sftrecipe import Choice, Column, Dataset, Dropped, Embedder, Expr, File, Param, StepError
+from sftrecipe.lazy import np
 from sftrecipe_diversity.budget import Budget, Budgeted, Pool, column_of, numbers
 from sftrecipe_diversity.greedy import Greedy, lazy_greedy
 from sftrecipe_diversity.space import slices

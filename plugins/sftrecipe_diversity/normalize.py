@@ -32,13 +32,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import polars as pl
-
 from sftrecipe import Column, Dataset, Embedder, File, Into, Param, StepError, Tag
+from sftrecipe.lazy import np, pl
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from sftrecipe import Rows
 
 __all__ = [
@@ -54,7 +51,7 @@ __all__ = [
 
 STAGES = ("frequency", "rules", "semantic", "association")
 _SPECIAL = re.compile(r"(?:[^\w+#]|_|(?<![\w+#])[+#])+")
-_ALIASES = {"tag": pl.String, "canonical": pl.String, "stage": pl.String, "rows": pl.Int64}
+_ALIASES = {"tag": str, "canonical": str, "stage": str, "rows": int}
 _SLACK = 1e-9
 
 
@@ -74,7 +71,6 @@ def fold(tags: Sequence[str], stem: str | None = "english") -> list[str]:
 
 def merge_similar(tags: Sequence[str], vectors: np.ndarray, eps: float, min_samples: int = 2) -> dict[str, str]:
     """Stage 3: {tag: first of its DBSCAN cluster}. `tags` by frequency; `vectors` [T, d]; `eps`: cosine distance."""
-    import numpy as np
     from sklearn.cluster import DBSCAN
 
     # float64, so that a distance near eps falls on the same side wherever it is computed

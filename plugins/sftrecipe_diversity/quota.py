@@ -20,10 +20,8 @@ import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
-import numpy as np
-import polars as pl
-
 from sftrecipe import Choice, Column, Dataset, Expr, Param, StepError
+from sftrecipe.lazy import np, pl
 from sftrecipe_diversity.budget import Budget, Budgeted, Pool, column_of, flags, numbers
 from sftrecipe_diversity.draws import gumbel, uniform
 

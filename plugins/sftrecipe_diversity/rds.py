@@ -19,10 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
-import polars as pl
-
 from sftrecipe import Choice, Column, Dataset, Dropped, Param, StepError
+from sftrecipe.lazy import np, pl
 from sftrecipe_diversity.budget import Budget, Budgeted, Pool
 from sftrecipe_diversity.space import drop_zeros, nearest, norms, slices
 
@@ -64,7 +62,7 @@ class Turns:
     passed: list[int] = field(default_factory=list)
 
 
-Ranking = Callable[[int, int], tuple[np.ndarray, np.ndarray]]
+Ranking = Callable[[int, int], "tuple[np.ndarray, np.ndarray]"]
 """(player, k) -> (its k best rows, best first; their figures). Fewer than k: there are no more."""
 
 

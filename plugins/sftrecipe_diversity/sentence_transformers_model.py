@@ -22,9 +22,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import numpy as np
-
 from sftrecipe import Param, Provider, StepError
+from sftrecipe.lazy import np
 
 __all__ = ["SentenceTransformersEmbedder", "SentenceTransformersModel", "folder_digest", "language_of", "pooling_of"]
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
+from sftrecipe.lazy import np
 from sftrecipe_diversity.budget import Pool
 
 __all__ = [

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import polars as pl
-
 from sftrecipe import StepError
+from sftrecipe.lazy import np, pl
 
 __all__ = ["TagSets", "tag_sets"]
 

@@ -33,9 +33,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import numpy as np
-
 from sftrecipe import Param, Provider
+from sftrecipe.lazy import np
 from sftrecipe_diversity._texts import CJK
 
 __all__ = ["Tfidf", "TfidfEmbedder", "directions", "fit_tfidf", "terms", "weigh"]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
-import polars as pl
-
 from sftrecipe import Format, Param, Rows
+from sftrecipe.lazy import pl
 from sftrecipe_format.each import formatted, pairs, reply
 
 __all__ = ["Alpaca"]

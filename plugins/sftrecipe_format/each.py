@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import polars as pl
-
 from sftrecipe import Context, RowError, Rows
 from sftrecipe.chat import think
+from sftrecipe.lazy import pl
 
 __all__ = ["Pairs", "fail", "formatted", "pairs", "reply"]
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
-import polars as pl
-
 from sftrecipe import Flow, Format, Param, Rows, Template
 from sftrecipe.chat import ROLES
+from sftrecipe.lazy import pl
 
 __all__ = ["Messages", "flatten", "fold", "merged", "reasoned"]
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
-import polars as pl
-
 from sftrecipe import Flow, Format, Param, RowError, Rows
+from sftrecipe.lazy import pl
 from sftrecipe_format.each import formatted, pairs, reply
 from sftrecipe_format.messages import flatten, fold, reasoned
 

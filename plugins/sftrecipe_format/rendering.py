@@ -8,10 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from sftrecipe import RowError, Rows, StepError, Tokenizer
 from sftrecipe.chat import ChatTemplate, Turns, chat_template, turns
+from sftrecipe.lazy import pl
 
 __all__ = ["conversations", "problems", "template_of"]
 

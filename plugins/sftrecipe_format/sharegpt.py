@@ -6,9 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
-import polars as pl
-
 from sftrecipe import Format, Param, RowError, Rows
+from sftrecipe.lazy import pl
 from sftrecipe_format.each import formatted, reply
 
 __all__ = ["Sharegpt"]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
-import polars as pl
-
 from sftrecipe import Expr, File, Format, Into, Param, RowError, Rows, Tokenizer
+from sftrecipe.lazy import pl
 from sftrecipe_format.each import fail
 from sftrecipe_format.rendering import conversations, problems, template_of
 

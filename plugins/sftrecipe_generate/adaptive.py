@@ -23,9 +23,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from sftrecipe import Chat, Child, Column, Cost, Evolve, Evolved, Flow, Operator, Param, RowError, Template
+from sftrecipe.lazy import pl
 from sftrecipe.models.asking import demand, estimate, prompt_file, question, with_answer, with_query
 from sftrecipe_generate.finals import agreement, final_answer
 from sftrecipe_generate.instruct import LINEAGE, fate, lineage
@@ -33,9 +34,6 @@ from sftrecipe_generate.operations import DEPTH, choose, propose, weights_of
 from sftrecipe_generate.pass_rate import Probe, Rate, band_problem, by_share, gold_of
 from sftrecipe_generate.rules import child_fault
 from sftrecipe_generate.verifying import Verifier, problem_of
-
-if TYPE_CHECKING:
-    import polars as pl
 
 __all__ = ["Adaptive", "moved"]
 

@@ -15,12 +15,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sftrecipe import Answer, Chat, Column, Cost, Flow, Into, Operator, Param, RowError, Template
+from sftrecipe.lazy import pl
 from sftrecipe.models.asking import asks, demand, estimate, question, reads_of, render
 from sftrecipe_generate.verifying import Verifier, problem_of
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from sftrecipe.models import Reply
 
 __all__ = ["AnswerChat", "candidate"]

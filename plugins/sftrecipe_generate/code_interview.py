@@ -14,15 +14,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from sftrecipe import Chat, Child, Cost, Dataset, Evolve, Param, RowError, Template, message
+from sftrecipe.lazy import pl
 from sftrecipe.models.asking import asks, estimate, prompt_file, render
 from sftrecipe_generate.rules import plain
 from sftrecipe_generate.self_instruct import requests_schema
-
-if TYPE_CHECKING:
-    import polars as pl
 
 __all__ = ["CodeInterview", "shares"]
 

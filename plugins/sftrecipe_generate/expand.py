@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from sftrecipe import Chat, Child, Cost, Evolve, Evolved, Param, Template, message
+from sftrecipe.lazy import pl
 from sftrecipe.models.asking import asks, demand, estimate, prompt_file, reads_of, render
 from sftrecipe_generate.instruct import fate
 from sftrecipe_generate.rules import plain
-
-if TYPE_CHECKING:
-    import polars as pl
 
 __all__ = ["Expand"]
 

@@ -14,15 +14,13 @@ Cost: 1 call a row and round, 2 with answers, 3 with `judge`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from sftrecipe import Chat, Child, Cost, Evolve, Evolved, Flow, Param, RowError, Template, message
+from sftrecipe.lazy import pl
 from sftrecipe.models.asking import asks, demand, estimate, prompt_file, render, with_query
 from sftrecipe_generate.operations import BREADTH, DEPTH, choose, propose, weights_of
 from sftrecipe_generate.rules import answer_fault, child_fault
-
-if TYPE_CHECKING:
-    import polars as pl
 
 __all__ = ["LINEAGE", "Instruct", "equal_schema", "fate", "lineage"]
 

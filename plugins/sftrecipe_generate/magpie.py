@@ -14,14 +14,12 @@ step. Cost: one call a question.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from sftrecipe import BadRow, Chat, Load, Param, RowError, message
+from sftrecipe.lazy import pl
 from sftrecipe.models import run_rows
 from sftrecipe.rows import content_hash, frame_of
-
-if TYPE_CHECKING:
-    import polars as pl
 
 __all__ = ["PREFIXES", "Magpie", "first_turn"]
 
@@ -113,6 +111,4 @@ class Magpie(Load):
 
 
 def _hashes(records: Sequence[Mapping[str, Any]]) -> pl.Series:
-    import polars as pl
-
     return pl.Series("hash", [content_hash(r["source"], r["messages"]) for r in records], dtype=pl.UInt64)

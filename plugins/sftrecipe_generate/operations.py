@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from sftrecipe.lazy import np
 from sftrecipe.models.asking import asks, render
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from sftrecipe import Chat
 
 __all__ = ["BREADTH", "DEPTH", "choose", "propose", "weights_of"]

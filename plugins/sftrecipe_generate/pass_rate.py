@@ -20,15 +20,13 @@ import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from sftrecipe import Chat, Column, Cost, Flow, Into, Operator, Param, Score
+from sftrecipe.lazy import pl
 from sftrecipe.models.asking import estimate, question
 from sftrecipe_generate.finals import agreement, final_answer, normal
 from sftrecipe_generate.verifying import Verifier, problem_of
-
-if TYPE_CHECKING:
-    import polars as pl
 
 __all__ = ["PassRate", "Probe", "Rate", "band_problem", "sample_until", "settled", "wilson"]
 

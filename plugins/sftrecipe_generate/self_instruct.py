@@ -19,16 +19,13 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from sftrecipe import Chat, Child, Cost, Dataset, Evolve, Expr, Param, RowError, Template, message
+from sftrecipe.lazy import np, pl
 from sftrecipe.models.asking import asks, estimate, prompt_file, render
 from sftrecipe_generate.rules import words
 from sftrecipe_generate.similarity import Gate
-
-if TYPE_CHECKING:
-    import numpy as np
-    import polars as pl
 
 __all__ = ["SelfInstruct", "drawn", "joint_license", "query_fault", "requests_schema"]
 

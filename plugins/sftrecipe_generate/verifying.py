@@ -10,9 +10,8 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-import polars as pl
-
 from sftrecipe import Filter, Operator, Score, StepError
+from sftrecipe.lazy import pl
 from sftrecipe.models.asking import with_answer
 from sftrecipe.rows import DERIVED, Rows, frame_of
 

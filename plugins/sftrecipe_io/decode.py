@@ -19,15 +19,17 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import orjson
-from numpy.typing import NDArray
 
 from sftrecipe import BadRow, RowError
+from sftrecipe.lazy import np
 from sftrecipe_io.jsonio import LONG_NUMBER, exact, kind
 from sftrecipe_io.lines import Chunk, quote
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["Parsed", "decode", "quiet_collector"]
 

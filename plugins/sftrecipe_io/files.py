@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from sftrecipe import BadRow, StepError
+from sftrecipe.lazy import pa
 
 if TYPE_CHECKING:
     from sftrecipe_io.decode import Parsed
@@ -71,8 +72,6 @@ def list_or_lines(file: str, packed: str) -> str:
 def unpacked(file: str, packed: str) -> Iterator[BinaryIO]:
     """The bytes of a file, unpacked."""
     if packed == "zst":
-        import pyarrow as pa
-
         with pa.OSFile(file) as raw, pa.CompressedInputStream(raw, "zstd") as stream:
             yield stream
     elif packed == "gz":

@@ -15,12 +15,10 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
-import numpy as np
 import orjson
-import polars as pl
-import pyarrow as pa
 
 from sftrecipe import RowError
+from sftrecipe.lazy import np, pa, pl
 from sftrecipe.types import Type
 from sftrecipe_io.adapters import adapt, take_tools
 from sftrecipe_io.columns import fitted, from_cell

@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import orjson
-import polars as pl
 
 from sftrecipe import StepError
+from sftrecipe.lazy import pl
 
 __all__ = ["OMITTED", "OPTIONAL", "is_talk", "json_rows"]
 

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from sftrecipe import BadRow, Flow, Load, Param, StepError
+from sftrecipe.lazy import pl
 from sftrecipe.rows import DERIVED, FIXED
 from sftrecipe.types import Type
 from sftrecipe_io.adapters import guess
@@ -18,8 +19,6 @@ from sftrecipe_io.licences import advice
 from sftrecipe_io.sources import HUB, Source, files_of, format_of, resolve
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from sftrecipe_io.decode import Parsed
     from sftrecipe_io.frames import Reading
     from sftrecipe_io.lines import Chunk

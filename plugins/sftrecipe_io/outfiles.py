@@ -11,15 +11,11 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol, cast
-
-import polars as pl
+from typing import IO, Any, Protocol, cast
 
 from sftrecipe import StepError
+from sftrecipe.lazy import np, pa, pl
 from sftrecipe_io.jsontext import json_rows
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 __all__ = ["GROUP_ROWS", "OutFile", "facts_of", "open_out"]
 
@@ -79,8 +75,6 @@ def _packing(path: Path, packed: str) -> Iterator[IO[bytes]]:
         ):
             yield cast("IO[bytes]", file)
     elif packed == "zst":
-        import pyarrow as pa
-
         with pa.OSFile(str(path), "wb") as raw, pa.CompressedOutputStream(raw, "zstd") as file:
             yield file
     else:
@@ -124,9 +118,6 @@ class _Json(_Text):
 
 def _joined(texts: pl.Series) -> memoryview:
     """All texts one after the other, without a Python object for each."""
-    import numpy as np
-    import pyarrow as pa
-
     array = cast("pa.LargeStringArray", texts.rechunk().to_arrow().cast(pa.large_string()))
     _, offsets, data = array.buffers()
     ends = np.frombuffer(offsets, np.int64)[array.offset : array.offset + len(array) + 1]
@@ -185,8 +176,6 @@ class _Parquet:
         self._writer.close()
 
     def _group(self, frame: pl.DataFrame) -> None:
-        import pyarrow as pa
-
         # through fresh arrays of one chunk and no offset: page borders follow chunk borders
         table = frame.rechunk().to_arrow().cast(self._schema).combine_chunks()
         sound = [pa.concat_arrays([column.chunk(0)]) for column in table.columns]
@@ -194,15 +183,11 @@ class _Parquet:
 
 
 def _plain_schema(frame: pl.DataFrame) -> pa.Schema:
-    import pyarrow as pa
-
     schema = frame.to_arrow().schema
     return pa.schema([pa.field(field.name, _plain(field.type)) for field in schema])
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
-    import pyarrow as pa
-
     types = pa.types
     if types.is_large_string(kind) or types.is_string_view(kind):
         return pa.string()

@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from sftrecipe.lazy import pl
 from sftrecipe_io.outfiles import open_out
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from sftrecipe_io.outfiles import OutFile
 
 __all__ = ["FilePlace", "FolderPlace", "Make", "Place"]

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
+from sftrecipe.lazy import pl
 from sftrecipe_io.jsontext import is_talk
 
 if TYPE_CHECKING:

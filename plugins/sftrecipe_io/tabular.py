@@ -13,11 +13,11 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from sftrecipe import BadRow, StepError
+from sftrecipe.lazy import pa
 from sftrecipe_io.decode import Parsed
 from sftrecipe_io.lines import BLOCK, CHUNK_ROWS, quote
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
 __all__ = ["open_parquet", "plain_rows", "read_csv", "read_parquet"]
@@ -112,7 +112,6 @@ def _fault(cells: Sequence[str], header: Sequence[str], raw: bytes, longest: int
 
 def open_parquet(path: str) -> pq.ParquetFile:
     """The file; checksums of its pages are checked where it has them. Raises StepError R613 if it is no whole one."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
@@ -123,8 +122,6 @@ def open_parquet(path: str) -> pq.ParquetFile:
 
 def read_parquet(path: str, groups: Sequence[int], say: Callable[[str], None]) -> Generator[Parsed | BadRow, None, int]:
     """The rows of these row groups. Returns how many there were. Raises StepError R613 for damaged pages."""
-    import pyarrow as pa
-
     done = 0
     with open_parquet(path) as file:
         if not groups or not file.metadata.num_rows:
@@ -143,7 +140,6 @@ def read_parquet(path: str, groups: Sequence[int], say: Callable[[str], None]) -
 
 def plain_rows(batch: pa.RecordBatch, before: int, say: Callable[[str], None]) -> Parsed:
     """An Arrow batch as rows; `before` rows came before it."""
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     columns = []

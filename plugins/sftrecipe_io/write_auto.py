@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from sftrecipe import Flow, Param, StepError, Write
 from sftrecipe.errors import did_you_mean
+from sftrecipe.lazy import pl
 from sftrecipe.rows import DERIVED, FIXED
 from sftrecipe.types import parse_type
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from sftrecipe import Dataset
     from sftrecipe_io.places import Place
 
@@ -187,8 +186,6 @@ def _parts(frame: pl.DataFrame, by: Sequence[str]) -> Iterator[tuple[tuple[Any, 
 
 def _empty(names: Sequence[str], data: Dataset) -> pl.DataFrame:
     """A frame without rows, by the types that the data says."""
-    import polars as pl
-
     return pl.DataFrame(schema={name: parse_type(data.columns.get(name, "text")).dtype() for name in names})
 
 

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from sftrecipe import Chat, Cost, Into, Param, Tag, Template
+from sftrecipe.lazy import pl
 from sftrecipe.models.asking import asks, demand, estimate, reads_of, render
 from sftrecipe_judge.asking import prompt_text
-
-if TYPE_CHECKING:
-    import polars as pl
 
 __all__ = ["InsTag", "clean_tags"]
 

@@ -14,10 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any, ClassVar
 
-import numpy as np
-import polars as pl
-
 from sftrecipe import Chat, Cost, Dataset, Expr, Into, Param, RowError, Score, Template
+from sftrecipe.lazy import np, pl
 from sftrecipe.models import run_rows
 from sftrecipe.models.asking import asks, estimate, render
 from sftrecipe_judge.asking import prompt_text

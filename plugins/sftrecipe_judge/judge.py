@@ -11,14 +11,12 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from sftrecipe import Chat, Cost, Flow, Into, Param, Score, Tag, Template
+from sftrecipe.lazy import pl
 from sftrecipe.models.asking import asks, demand, estimate, reads_of, render
 from sftrecipe_judge.asking import prompt_text, scored_columns
-
-if TYPE_CHECKING:
-    import polars as pl
 
 __all__ = ["ScoreJudge", "TagJudge", "label_schema", "plurality", "score_schema"]
 

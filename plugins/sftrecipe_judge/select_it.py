@@ -18,17 +18,13 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
-
-import numpy as np
+from typing import Any, ClassVar, Literal
 
 from sftrecipe import Chat, Cost, Into, Param, RowError, Score, Template
+from sftrecipe.lazy import np, pl
 from sftrecipe.models.asking import asks, demand, estimate, reads_of, render
 from sftrecipe_judge.asking import prompt_text
 from sftrecipe_judge.token_expectation import first_token, unseen_shift
-
-if TYPE_CHECKING:
-    import polars as pl
 
 __all__ = ["SelectIt", "sentence_level", "token_level"]
 

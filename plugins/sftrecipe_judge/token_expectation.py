@@ -19,16 +19,12 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
+from typing import Any, Literal
 
 from sftrecipe import Chat, Cost, Into, Param, RowError, Score, StepError, Template
+from sftrecipe.lazy import np, pl
 from sftrecipe.models.asking import asks, estimate, reads_of, render
 from sftrecipe_judge.asking import pairs
-
-if TYPE_CHECKING:
-    import polars as pl
 
 __all__ = ["TokenExpectation", "expectation", "first_token", "unseen_shift"]
 

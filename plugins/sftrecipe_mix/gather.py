@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
-import polars as pl
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from sftrecipe import Dataset, StepError
 from sftrecipe.draws import hashes, order, remix
 from sftrecipe.errors import did_you_mean
+from sftrecipe.lazy import np, pl
 from sftrecipe_mix.pool import Drawn, Pool
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["Gathered", "arrange", "gather", "match", "shares"]
 

@@ -11,9 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, ClassVar, Literal
 
-import polars as pl
-
 from sftrecipe import Column, Dataset, Expr, Flow, Mix, Param
+from sftrecipe.lazy import pl
 from sftrecipe_mix.asked import Part, problems, read_parts
 from sftrecipe_mix.gather import arrange, gather, match, shares
 from sftrecipe_mix.pool import Policy, draw

@@ -15,17 +15,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from sftrecipe import StepError
+from sftrecipe.lazy import np
 from sftrecipe_mix.allocation import allocate, largest_total
 from sftrecipe_mix.asked import Part
 
-__all__ = ["Drawn", "Policy", "Pool", "draw"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-Rows = NDArray[np.int64]
+    Rows = NDArray[np.int64]
+
+__all__ = ["Drawn", "Policy", "Pool", "draw"]
 
 
 @dataclass(frozen=True)

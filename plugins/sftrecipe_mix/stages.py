@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
-import polars as pl
-
 from sftrecipe import Column, Dataset, Expr, Flow, Mix, Param
+from sftrecipe.lazy import pl
 from sftrecipe_mix.asked import problems, read_parts
 from sftrecipe_mix.gather import Gathered, arrange, gather, match, shares
 from sftrecipe_mix.parts import count_of, counts_tokens, warn_shared

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
+from sftrecipe.lazy import np
 from sftrecipe_pack.histogram import Packs, best_fit_decreasing
 from sftrecipe_pack.packing import Packing
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["Bfd"]
 

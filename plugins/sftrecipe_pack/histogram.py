@@ -21,14 +21,17 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-import polars as pl
-from numpy.typing import NDArray
+from sftrecipe.lazy import np, pl
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Ints = NDArray[np.int64]
+
 
 __all__ = ["Packs", "best_fit_decreasing", "lower_bound_l2", "lower_bound_volume"]
-
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,19 @@ attention mask and without a cache (`use_cache=False`); an all-ones mask undoes 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+from sftrecipe.lazy import np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Lengths = Sequence[int] | NDArray[np.integer]
+
 
 __all__ = ["IGNORE", "boundary_labels", "cu_seqlens", "document_ids", "position_ids", "starts"]
 
 IGNORE = -100
-Lengths = Sequence[int] | NDArray[np.integer]
 
 
 def cu_seqlens(lengths: Lengths) -> NDArray[np.int32]:

@@ -6,14 +6,15 @@ lengths (the research's figure: 0.87 filled at capacity 4096). Cost: one search 
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, ClassVar
 
 from sftrecipe import Param
+from sftrecipe.lazy import np
 from sftrecipe_pack.histogram import Packs
 from sftrecipe_pack.packing import Packing
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["NextFit", "next_fit"]
 

@@ -4,21 +4,22 @@ figures."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
-
-import numpy as np
-import polars as pl
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from sftrecipe import Column, Dataset, Flow, Pack, Param, RowError, Rows, StepError, Tokenizer
 from sftrecipe.chat import Turns, chat_template, turns
 from sftrecipe.chat_tokens import token_columns, tokenise
 from sftrecipe.draws import hashes, order, remix
+from sftrecipe.lazy import np, pl
 from sftrecipe_pack.histogram import Packs, lower_bound_l2, lower_bound_volume
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Ints = NDArray[np.int64]
 
 __all__ = ["Packing", "pieces"]
 
-Ints = NDArray[np.int64]
 _CODES = {1: "overlong", 2: "no_tokens"}
 
 

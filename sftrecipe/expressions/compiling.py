@@ -17,7 +17,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sftrecipe.expressions.checking import check
 from sftrecipe.expressions.evaluating import converted, fold
@@ -26,10 +26,8 @@ from sftrecipe.expressions.numeric import divided
 from sftrecipe.expressions.textual import python_is_in
 from sftrecipe.expressions.tree import Tree
 from sftrecipe.expressions.typed import ANY, BOOL, FIELDS, FLOAT, INT, NULL, TEXT, Typed, item_of
+from sftrecipe.lazy import pl
 from sftrecipe.types import Type
-
-if TYPE_CHECKING:
-    import polars as pl
 
 __all__ = ["compile"]
 
@@ -65,15 +63,11 @@ def compile(
 
 
 def _for_each_row(made: pl.Expr) -> pl.Expr:
-    import polars as pl
-
     return pl.when(pl.int_range(pl.len()) >= 0).then(made)
 
 
 def convert(made: pl.Expr, have: Type, want: Type) -> pl.Expr:
     """A value of one type as another: integers to floats, unknown to what is asked for, null to anything."""
-    import polars as pl
-
     if want in (have, ANY):
         return made
     if have == NULL:
@@ -97,8 +91,6 @@ def _expr(typed: Typed, inside: bool = False) -> pl.Expr:
 
 def _whole_list(typed: Typed) -> pl.Expr:
     """A node over a list column, as a list."""
-    import polars as pl
-
     item, column = typed.item, pl.col(typed.over)
     if typed.op == "column" and (item.kind in FIELDS or item == ANY):
         return column
@@ -112,8 +104,6 @@ def _whole_list(typed: Typed) -> pl.Expr:
 
 
 def _literal(typed: Typed, inside: bool) -> pl.Expr:
-    import polars as pl
-
     value, item = typed.value, item_of(typed.type)
     if typed.type == NULL:
         return pl.lit(None)
@@ -126,8 +116,6 @@ def _literal(typed: Typed, inside: bool) -> pl.Expr:
 
 
 def _column(typed: Typed, inside: bool) -> pl.Expr:
-    import polars as pl
-
     made = pl.element() if inside else pl.col(typed.value)
     type_ = typed.item if inside else typed.type
     if type_.kind in ("any", "bool", *FIELDS):
@@ -146,8 +134,6 @@ def _field(typed: Typed, inside: bool) -> pl.Expr:
 
 
 def _path(typed: Typed, inside: bool) -> pl.Expr:
-    import polars as pl
-
     base = _expr(typed.parts[0], inside).cast(pl.String, strict=False)
     return base.str.json_path_match("$" + "".join(_step(key) for key in typed.value))
 
@@ -169,8 +155,6 @@ def _both(typed: Typed, inside: bool) -> pl.Expr:
 
 
 def _as(part: Typed, want: Type, inside: bool) -> pl.Expr:
-    import polars as pl
-
     if part.constant:
         # cast here, so that Polars sees a literal: a computed scalar loses its length when it meets a column of nulls
         return pl.lit(converted(part.value, want), dtype=None if want == ANY else want.dtype())
@@ -200,16 +184,12 @@ def _arithmetic(typed: Typed, inside: bool) -> pl.Expr:
 
 def _guarded(exact: pl.Expr, about: pl.Expr, want: Type) -> pl.Expr:
     """Null where there is no finite result, or where a 64-bit integer may have wrapped around."""
-    import polars as pl
-
     if want == FLOAT:
         return _finite(exact)
     return pl.when(about.abs() <= MAX_INTEGER).then(exact)
 
 
 def _modulo(left: pl.Expr, divisor: Typed, want: Type, inside: bool) -> pl.Expr:
-    import polars as pl
-
     right = _as(divisor, want, inside)
     if want == INT:
         return pl.when(right != 0).then(left % right)
@@ -218,15 +198,11 @@ def _modulo(left: pl.Expr, divisor: Typed, want: Type, inside: bool) -> pl.Expr:
 
 
 def _by_constant(left: pl.Expr, right: Typed) -> pl.Expr:
-    import polars as pl
-
     value = converted(right.value, FLOAT)
     return pl.lit(None, dtype=pl.Float64) if value is None else divided(left, value)
 
 
 def _finite(made: pl.Expr) -> pl.Expr:
-    import polars as pl
-
     return pl.when(made.is_finite()).then(made)
 
 
@@ -243,8 +219,6 @@ def _compare(typed: Typed, inside: bool) -> pl.Expr:
 
 
 def _choose(typed: Typed, inside: bool) -> pl.Expr:
-    import polars as pl
-
     condition = _as(typed.parts[0], BOOL, inside)
     yes, no = (_as(p, typed.item, inside) for p in typed.parts[1:])
     return pl.when(condition).then(yes).when(~condition).then(no)
@@ -265,8 +239,6 @@ def _member(typed: Typed, inside: bool) -> pl.Expr:
 
 
 def _equals_one(left: Typed, right: list[Typed], kind: str, inside: bool) -> pl.Expr:
-    import polars as pl
-
     value = _as(left, _KINDS.get(kind, left.item), inside)
     if right[0].constant and item_of(right[0].type) is not None:
         values = [float(v) if kind == "float" else v for v in right[0].value]
@@ -275,31 +247,23 @@ def _equals_one(left: Typed, right: list[Typed], kind: str, inside: bool) -> pl.
 
 
 def _in_list(left: Typed, right: Typed, kind: str) -> pl.Expr:
-    import polars as pl
-
     want = _KINDS[kind]
     item, items = _as(left, want, inside=False), _expr(right).cast(pl.List(want.dtype()), strict=False)
     return pl.when(item.is_not_null()).then(items.list.contains(item))
 
 
 def _in_unknown(left: pl.Expr, right: pl.Expr) -> pl.Expr:
-    import polars as pl
-
     return pl.map_batches([left, right], _member_of, return_dtype=pl.Boolean, is_elementwise=True)
 
 
 def _member_of(pair: Any) -> pl.Series:
     """`in` where only the data knows whether it is a list, JSON text of a list, or text."""
-    import polars as pl
-
     left, right = pair
     items = left.to_list() if len(left) == len(right) else left.to_list() * len(right)
     return pl.Series([python_is_in(a, b) for a, b in zip(items, right.to_list(), strict=True)], dtype=pl.Boolean)
 
 
 def _call(typed: Typed, inside: bool) -> pl.Expr:
-    import polars as pl
-
     function: Function = typed.value
     declared = [*function.arguments, *[function.arguments[-1]] * len(typed.parts)] if function.arguments else []
     given = [

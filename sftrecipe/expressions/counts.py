@@ -8,10 +8,9 @@ regular expression.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import polars as pl
+from sftrecipe.lazy import np, pl
 
 __all__ = ["BLANKS", "bucket_of", "buckets", "word_counts"]
 
@@ -24,8 +23,6 @@ _WORD = r"[^\s\x1c-\x1f]+"
 
 def word_counts(texts: pl.Series) -> pl.Series:
     """The number of words of each text, int64; null for null. Equal to `len(text.split())`."""
-    import polars as pl
-
     counts, odd = _by_bytes(texts)
     if odd.size:
         counts[odd] = texts.gather(odd).str.count_matches(_WORD).fill_null(0).to_numpy()
@@ -35,9 +32,6 @@ def word_counts(texts: pl.Series) -> pl.Series:
 
 def _by_bytes(texts: pl.Series) -> tuple[Any, Any]:
     """Word starts in each text, blanks being the bytes up to 32; and the numbers of texts where that is not enough."""
-    import numpy as np
-    import polars as pl
-
     none = np.zeros(0, np.uint32)
     if not texts.len():
         return np.zeros(0, np.int64), none
@@ -60,8 +54,6 @@ def _by_bytes(texts: pl.Series) -> tuple[Any, Any]:
 
 def _odd_places(data: Any) -> Any:
     """Where white space beyond ASCII begins, and control characters that are none. UTF-8 as uint8 [N] -> int64 [k]."""
-    import numpy as np
-
     control = np.flatnonzero((data < 9) | ((data - np.uint8(14)) < 14))
     at = np.flatnonzero(data >= 0xC2)
     lead = data[at]
@@ -87,8 +79,6 @@ def bucket_of(value: Any, n: int) -> int:
 
 def buckets(values: pl.Series, n: int) -> pl.Series:
     """The bucket of each value, each distinct value hashed once; null for null."""
-    import polars as pl
-
     if values.dtype.is_nested():
         each = [None if v is None else bucket_of(v, n) for v in values.to_list()]
         return pl.Series(values.name, each, dtype=pl.Int64)

@@ -6,13 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sftrecipe.errors import Problem, Span
+from sftrecipe.lazy import pl
 from sftrecipe.types import Type
-
-if TYPE_CHECKING:
-    import polars as pl
 
 __all__ = [
     "MAX_CHARACTERS",

@@ -6,14 +6,12 @@ import builtins
 import math
 from collections.abc import Callable, Sequence
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sftrecipe.expressions.language import MAX_INTEGER
 from sftrecipe.expressions.typed import ANY, BOOL, FIELDS, FLOAT, INT, item_of
+from sftrecipe.lazy import pl
 from sftrecipe.types import Type
-
-if TYPE_CHECKING:
-    import polars as pl
 
 __all__ = [
     "abs",
@@ -70,8 +68,6 @@ def extreme(name: str) -> Callable[..., pl.Expr]:
     """`min` or `max`, over one list or row by row over several numbers (null if one of them is)."""
 
     def build(types: Sequence[Type], *given: pl.Expr) -> pl.Expr:
-        import polars as pl
-
         if not given[1:]:
             made: pl.Expr = getattr(given[0].list, name)()
             return made
@@ -113,8 +109,6 @@ def python_extreme(best: Callable[..., Any]) -> Callable[..., Any]:
 
 def sum(types: Sequence[Type], values: pl.Expr) -> pl.Expr:
     """The sum; a whole one beyond MAX_INTEGER is null."""
-    import polars as pl
-
     if sum_type(types) == FLOAT:
         return values.list.sum()
     about = values.cast(pl.List(pl.Float64), strict=False).list.sum()
@@ -134,8 +128,6 @@ def sum_type(types: Sequence[Type]) -> Type:
 
 def mean(values: pl.Expr) -> pl.Expr:
     """Sum over count; null for an empty list."""
-    import polars as pl
-
     return values.cast(pl.List(pl.Float64), strict=False).list.mean()
 
 
@@ -177,8 +169,6 @@ def round_type(types: Sequence[Type]) -> Type:
 
 def round(types: Sequence[Type], x: pl.Expr, digits: int | None) -> pl.Expr:
     """Halves to even. With digits: scaled by a power of ten, rounded, scaled back."""
-    import polars as pl
-
     if types[0] == INT:
         return x
     if digits is None:
@@ -214,8 +204,6 @@ def abs_type(types: Sequence[Type]) -> Type:
 
 def abs(x: pl.Expr) -> pl.Expr:
     """Without the sign. The smallest 64-bit integer has no positive counterpart: null."""
-    import polars as pl
-
     made = pl.when(x >= 0).then(x).otherwise(0 - x)
     return pl.when(made >= 0).then(made)
 
@@ -227,8 +215,6 @@ def python_abs(x: float) -> float | None:
 
 def log(types: Sequence[Type], x: pl.Expr, base: float | None) -> pl.Expr:
     """The logarithm of what is above 0."""
-    import polars as pl
-
     value = x.cast(pl.Float64)
     made = pl.when(value > 0).then(value).log()
     return made if base is None else divided(made, math.log(base))
@@ -256,8 +242,6 @@ def divided(x: pl.Expr, by: float) -> pl.Expr:
 
 def sqrt(x: pl.Expr) -> pl.Expr:
     """The square root of what is not below 0."""
-    import polars as pl
-
     value = x.cast(pl.Float64)
     return pl.when(value >= 0).then(value).sqrt()
 

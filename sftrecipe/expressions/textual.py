@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial, reduce
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sftrecipe.expressions.counts import BLANKS, buckets, word_counts
 from sftrecipe.expressions.typed import ANY, NULL, item_of
+from sftrecipe.lazy import pl
 from sftrecipe.types import Type
-
-if TYPE_CHECKING:
-    import polars as pl
 
 __all__ = [
     "any_of",
@@ -49,8 +47,6 @@ MAX_PATTERN = 500
 
 def len(types: Sequence[Type], x: pl.Expr) -> pl.Expr:
     """Characters of a text, items of a list."""
-    import polars as pl
-
     if types[0] == ANY:
         return x.map_batches(_length, return_dtype=pl.Int64, is_elementwise=True)
     return x.list.len() if item_of(types[0]) else x.str.len_chars()
@@ -58,8 +54,6 @@ def len(types: Sequence[Type], x: pl.Expr) -> pl.Expr:
 
 def _length(values: pl.Series) -> pl.Series:
     """`len` of a column whose type only the data knows."""
-    import polars as pl
-
     lengths = values.list.len() if values.dtype == pl.List else values.cast(pl.String, strict=False).str.len_chars()
     return lengths.cast(pl.Int64)
 
@@ -71,8 +65,6 @@ def chars(text: pl.Expr) -> pl.Expr:
 
 def words(text: pl.Expr) -> pl.Expr:
     """As `str.split()` counts."""
-    import polars as pl
-
     return text.map_batches(word_counts, return_dtype=pl.Int64, is_elementwise=True)
 
 
@@ -123,8 +115,6 @@ def _flat(needles: Sequence[Any]) -> list[Any]:
 
 def _found(needles: Sequence[Any], find: Callable[[Any], pl.Expr], found: Sequence[pl.Expr] = ()) -> pl.Expr:
     """Whether one is found; a needle from a column may be null, and is then unknown."""
-    import polars as pl
-
     looks = list(found)
     for needle in needles:
         if isinstance(needle, pl.Expr):
@@ -162,8 +152,6 @@ def matches(text: pl.Expr, pattern: str) -> pl.Expr:
 
 def check_pattern(types: Sequence[Type], constants: Sequence[Any]) -> str:
     """Asks the engine that will run it, the only judge of its syntax: loads polars."""
-    import polars as pl
-
     pattern = constants[1]
     if pattern[MAX_PATTERN:]:
         return f"the pattern is longer than {MAX_PATTERN} characters"
@@ -177,15 +165,11 @@ def check_pattern(types: Sequence[Type], constants: Sequence[Any]) -> str:
 
 def python_matches(text: str, pattern: str) -> bool:
     """`matches` on one text, by the same engine."""
-    import polars as pl
-
     return bool(pl.Series([text]).str.contains(pattern)[0])
 
 
 def count(types: Sequence[Type], x: pl.Expr, needle: pl.Expr | str | None) -> pl.Expr:
     """True values of a list, or occurrences in a text."""
-    import polars as pl
-
     if needle is None:
         return x.list.sum()
     text = (pl.lit(needle) if isinstance(needle, str) else needle).cast(pl.String, strict=False)
@@ -230,8 +214,6 @@ def is_null(x: pl.Expr) -> pl.Expr:
 
 def coalesce(*given: pl.Expr) -> pl.Expr:
     """The first that is not missing."""
-    import polars as pl
-
     return pl.coalesce(*given)
 
 
@@ -247,8 +229,6 @@ def same_type(types: Sequence[Type]) -> Type:
 
 def turns(messages: pl.Expr) -> pl.Expr:
     """Messages whose role is user."""
-    import polars as pl
-
     return messages.list.eval(pl.element().struct.field("role") == "user").list.sum()
 
 
@@ -259,8 +239,6 @@ def role(n: int, messages: pl.Expr) -> pl.Expr:
 
 def bucket(key: pl.Expr, n: int) -> pl.Expr:
     """A stable hash, modulo n."""
-    import polars as pl
-
     return key.map_batches(partial(buckets, n=n), return_dtype=pl.Int64, is_elementwise=True)
 
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sftrecipe.errors import RowError
+from sftrecipe.lazy import pl
 from sftrecipe.models.keys import estimate_tokens
 from sftrecipe.operators import Cost
 from sftrecipe.rows import message
-
-if TYPE_CHECKING:
-    import polars as pl
 
 __all__ = ["asks", "demand", "estimate", "prompt_file", "question", "reads_of", "render", "with_answer", "with_query"]
 
@@ -89,8 +87,6 @@ def estimate(
 
     Tokens in: the prompts' words and the texts of their fields, four characters a token. `tokens_out` is for one call.
     """
-    import polars as pl
-
     tokens = 0.0
     for template in templates:
         text = getattr(template, "text", None) or str(template)

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-if TYPE_CHECKING:
-    import numpy as np
+from sftrecipe.lazy import np
 
 __all__ = ["PROTOCOLS", "Chat", "Embedder", "Likelihood", "Reply", "Reward", "Sandbox", "Tokenizer"]
 

@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from sftrecipe.lazy import pl
 from sftrecipe.plan import Node
 from sftrecipe.run.result import Result, dropped_table, ledger_of
 from sftrecipe.table import Table
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from sftrecipe.run.interpreter import Run
 
 __all__ = ["Line", "find", "rows_of", "story"]
@@ -33,8 +32,6 @@ def find(run: Run, text: str, limit: int = 20) -> list[tuple[str, str]]:
     """(row id, start of its text) of rows whose id begins with `text`, or whose conversation holds it. Looks where rows
     begin.
     """
-    import polars as pl
-
     found: dict[str, str] = {}
     for node in run.plan.nodes.values():
         if node.id not in run.results or node.verb not in ("load", "evolve", "mix"):
@@ -109,8 +106,6 @@ def _holds(table: Table, id: str) -> bool:
 
 def _event(result: Result, node: Node, id: str) -> list[Line] | None:
     """What the ledger says of this row at this step."""
-    import polars as pl
-
     lines = []
     for frame in _ledgers(result):
         for row in frame.filter((pl.col("id") == id) & (pl.col("step") == node.id)).iter_rows(named=True):
@@ -133,8 +128,6 @@ def _facts(text: str) -> str:
 
 
 def _ledgers(result: Result) -> Iterator[pl.DataFrame]:
-    import polars as pl
-
     for number in range(len(result.manifest["parts"] or ())):
         frame = ledger_of(result.manifest, result.folder, number)
         if frame is not None:
@@ -170,8 +163,6 @@ def _family(result: Result, id: str) -> str:
 
 
 def _row(table: Table, id: str, columns: list[str]) -> dict[str, Any]:
-    import polars as pl
-
     for part in table.parts:
         have = [c for c in columns if _has(part, c)]
         hit = part.read(["id", *have]).filter(pl.col("id") == id)
@@ -181,8 +172,6 @@ def _row(table: Table, id: str, columns: list[str]) -> dict[str, Any]:
 
 
 def _pack(result: Result, id: str) -> str:
-    import polars as pl
-
     for part in result.table.parts:
         hit = part.read(["id", "members"]).filter(pl.col("members").list.contains(id))
         if hit.height:
@@ -192,8 +181,6 @@ def _pack(result: Result, id: str) -> str:
 
 def rows_of(run: Run, step: str, port: str, limit: int) -> tuple[pl.DataFrame, list[str]]:
     """The first rows of a step (or of what it dropped, with code, value and other row)."""
-    import polars as pl
-
     from sftrecipe.run.result import quarantine_table
 
     result = run.results[step]
@@ -215,8 +202,6 @@ def rows_of(run: Run, step: str, port: str, limit: int) -> tuple[pl.DataFrame, l
 
 
 def _dropped(result: Result, step: str, limit: int) -> tuple[pl.DataFrame, list[str]]:
-    import polars as pl
-
     events = [
         f.filter((pl.col("step") == step) & pl.col("kind").is_in(["dropped", "failed"])) for f in _ledgers(result)
     ]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from sftrecipe.errors import Pending, RowError, SftRecipeError, StepError
+from sftrecipe.lazy import np, pl
 from sftrecipe.operators import Operator
 from sftrecipe.plan.node import overrides
 from sftrecipe.rows import DERIVED, Rows, derive
@@ -21,9 +22,6 @@ from sftrecipe.types import parse_type
 from sftrecipe.verbs import VERBS
 
 if TYPE_CHECKING:
-    import numpy as np
-    import polars as pl
-
     from sftrecipe.run.context import RunContext
 
 __all__ = ["Live", "Outcome", "columns_of_batch", "first_last", "run_filter", "to_series"]
@@ -120,8 +118,6 @@ def run_filter(live: Live, rows: Rows) -> Outcome:
 
 
 def _verdict(live: Live, view: Rows, verdict: Any) -> Outcome:
-    import numpy as np
-
     named = verdict if isinstance(verdict, Mapping) else {live.spec.name.rsplit(".", 1)[-1]: verdict}
     reason = np.full(len(view), -1, dtype=np.int16)
     values = np.full(len(view), np.nan)
@@ -147,8 +143,6 @@ def _verdict(live: Live, view: Rows, verdict: Any) -> Outcome:
 
 
 def _filter_rows(live: Live, view: Rows) -> Outcome:
-    import numpy as np
-
     reason = np.full(len(view), -1, dtype=np.int16)
     codes: list[str] = []
     out = Outcome(reason=reason, codes=codes)
@@ -206,8 +200,6 @@ def columns_of_batch(live: Live, rows: Rows, results: Sequence[Any] | None = Non
 
 def _unformatted(live: Live, view: Rows, out: Outcome) -> None:
     """A row for which a format wrote nothing but nulls has failed; what the operator noted of it is the code."""
-    import polars as pl
-
     nulls = pl.DataFrame(out.columns).select(pl.all_horizontal(pl.all().is_null()).alias("null"))["null"]
     at = nulls.arg_true().to_list()
     if not at:
@@ -224,8 +216,6 @@ def _unformatted(live: Live, view: Rows, out: Outcome) -> None:
 
 
 def _columns_of_rows(live: Live, view: Rows, out: Outcome, results: Sequence[Any] | None) -> dict[str, pl.Series]:
-    import polars as pl
-
     names = list(live.spec.writes)
     lists: dict[str, list[Any]] = {name: [None] * len(view) for name in names}
     if results is None and len(view) and inspect.iscoroutinefunction(live.row_form):
@@ -272,8 +262,6 @@ def _as_columns(live: Live, row: Mapping[str, Any], answer: Any) -> Mapping[str,
 
 def to_series(live: Live, value: Any, view: Rows, what: str) -> pl.Series:
     """An expression, Series, array or list as a Series as long as the batch."""
-    import polars as pl
-
     if isinstance(value, pl.Expr):
         value = live.call(lambda: view.frame.select(value.alias("value"))["value"])
     elif not isinstance(value, pl.Series):
@@ -292,8 +280,6 @@ def to_series(live: Live, value: Any, view: Rows, what: str) -> pl.Series:
 
 def _typed(live: Live, series: pl.Series, word: str) -> pl.Series:
     """The column as declared: numbers finite or null, other types as they must be."""
-    import polars as pl
-
     kind = parse_type(word)
     if kind.kind == "any":
         return series
@@ -308,8 +294,6 @@ def _typed(live: Live, series: pl.Series, word: str) -> pl.Series:
 
 
 def _finite(series: pl.Series) -> pl.Series:
-    import polars as pl
-
     return pl.select(pl.when(series.is_finite()).then(series)).to_series()
 
 
@@ -327,15 +311,11 @@ def _only_declared(live: Live, made: Mapping[str, Any], rows: Rows) -> None:
 
 
 def _float() -> Any:
-    import polars as pl
-
     return pl.Float64
 
 
 def _same_in_halves(live: Live, view: Rows, whole: Any) -> None:
     """A result that depends on where batches end is no result: the first rows are run again as two halves."""
-    import polars as pl
-
     size = min(len(view), 256)
     if size < 2 or live.operator.approximate or live.batch_form is None:
         return

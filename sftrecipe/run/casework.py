@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sftrecipe.errors import Pending, Problems, RecipeError, SftRecipeError
+from sftrecipe.lazy import pl
 from sftrecipe.plan import Plan, Stage, check_recipe
 from sftrecipe.plan.node import Columns
 from sftrecipe.recipe import Ref, TestCase, read_recipe
@@ -17,8 +18,6 @@ from sftrecipe.rows import DERIVED, FIXED, content_hash, message, row_id
 from sftrecipe.types import parse_type
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from sftrecipe.session import Session
 
 __all__ = ["CaseResult", "guess_type", "run_tests", "table_of_rows"]
@@ -117,8 +116,6 @@ def _unknown_step(plan: Plan, case: TestCase) -> Problems:
 def table_of_rows(rows: Sequence[Mapping[str, Any]], columns: Columns, folder: Path) -> Any:
     """Rows as written in a test, as a table: `query` and `response` become messages, ids are made where none is
     given."""
-    import polars as pl
-
     from sftrecipe.run.part import write_frame
     from sftrecipe.table import Layer, Part, Table
 

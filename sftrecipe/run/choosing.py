@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sftrecipe.errors import StepError
+from sftrecipe.lazy import np, pl
 from sftrecipe.ledger import Events
 from sftrecipe.plan import Node
 from sftrecipe.run.kinds import bound, fitted, guarded, manifest_of, types_of
@@ -17,9 +18,6 @@ from sftrecipe.table import Table
 from sftrecipe.verbs import Choice
 
 if TYPE_CHECKING:
-    import numpy as np
-    import polars as pl
-
     from sftrecipe.run.interpreter import Run
 
 __all__ = ["choose", "matching"]
@@ -27,8 +25,6 @@ __all__ = ["choose", "matching"]
 
 def choose(run: Run, node: Node, folder: Path, source: Table, ports: Mapping[str, Table]) -> dict[str, Any]:
     """The operator's choice as row numbers, ranks and reasons."""
-    import numpy as np
-
     state, files = fitted(run, node, folder, source, ports)
     spec, operator = bound(run, node, folder, ports, state)
     rows = np.arange(len(source), dtype=np.int64)
@@ -50,8 +46,6 @@ def choose(run: Run, node: Node, folder: Path, source: Table, ports: Mapping[str
 
 def matching(run: Run, node: Node, spec: Any, source: Table) -> np.ndarray | None:
     """The rows that `where` names; None for all. The others pass untouched."""
-    import numpy as np
-
     if node.step.where is None:
         return None
     from sftrecipe.run.part import compiled_where
@@ -62,8 +56,6 @@ def matching(run: Run, node: Node, spec: Any, source: Table) -> np.ndarray | Non
 
 
 def _outside_too(choice: Choice, kept: np.ndarray, inside: np.ndarray, rows: np.ndarray) -> tuple[Choice, np.ndarray]:
-    import numpy as np
-
     from sftrecipe.verbs import Dropped
 
     def outer(at: np.ndarray | None) -> np.ndarray | None:
@@ -79,8 +71,6 @@ def _outside_too(choice: Choice, kept: np.ndarray, inside: np.ndarray, rows: np.
 
 
 def _checked(node: Node, choice: Any, rows: int) -> np.ndarray:
-    import numpy as np
-
     who = f"`{node.entry.full}` ({node.entry.origin})"
     if not isinstance(choice, Choice):
         raise StepError(f"{who} answered {type(choice).__name__}; a Choice is needed", step=node.id, code="P010")
@@ -94,8 +84,6 @@ class _Reasons:
     """Code, other row and value of every row that goes."""
 
     def __init__(self, rows: int) -> None:
-        import numpy as np
-
         self.codes: list[str] = ["not_chosen"]
         self.code = np.zeros(rows, dtype=np.int16)
         self.other = np.full(rows, -1, dtype=np.int64)
@@ -104,8 +92,6 @@ class _Reasons:
 
 
 def _reasons(node: Node, choice: Choice, gone: np.ndarray, rows: int) -> _Reasons:
-    import numpy as np
-
     found = _Reasons(rows)
     for dropped in choice.dropped:
         at = np.asarray(dropped.rows, dtype=np.int64)
@@ -137,8 +123,6 @@ def _parts(
     reasons: _Reasons,
     operator: Any,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    import numpy as np
-
     from sftrecipe.ledger import merge_counts
 
     offsets = source.offsets()
@@ -172,8 +156,6 @@ def _after(
     node: Node, path: Path, ranks: np.ndarray, extra: Mapping[str, Any], rows: np.ndarray
 ) -> list[tuple[str, str, list[str]]]:
     """The columns that a choice writes: `rank` for selects, and what the operator adds."""
-    import polars as pl
-
     columns: dict[str, pl.Series] = {}
     if node.verb == "select":
         columns["rank"] = pl.Series("rank", ranks, dtype=pl.Int64)
@@ -186,9 +168,6 @@ def _after(
 
 def _by_row(values: Any, kept: np.ndarray, rows: int) -> pl.Series:
     """Values aligned with `kept`, laid out by row number."""
-    import numpy as np
-    import polars as pl
-
     series = values if isinstance(values, pl.Series) else pl.Series(values)
     at = np.zeros(rows, dtype=np.uint32)
     at[kept] = np.arange(len(kept), dtype=np.uint32)
@@ -196,8 +175,6 @@ def _by_row(values: Any, kept: np.ndarray, rows: int) -> pl.Series:
 
 
 def _array(path: Path, array: np.ndarray) -> tuple[str, str]:
-    import numpy as np
-
     data = io.BytesIO()
     np.save(data, array, allow_pickle=False)
     return write_bytes(path, data.getvalue())

@@ -7,10 +7,9 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy as np
+from sftrecipe.lazy import np
 
 __all__ = ["RunContext"]
 
@@ -42,8 +41,6 @@ class RunContext:
 
     def random(self, row_id: str, use: str = "") -> np.random.Generator:
         """Randomness that depends on the seed, the row and `use` alone."""
-        import numpy as np
-
         digest = hashlib.blake2b(f"{self.seed}/{row_id}/{use}".encode(), digest_size=16).digest()
         return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "big")))
 

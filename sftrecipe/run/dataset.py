@@ -5,16 +5,13 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sftrecipe.engines import Engine
 from sftrecipe.errors import StepError
+from sftrecipe.lazy import np, pl
 from sftrecipe.rows import DERIVED, derive
 from sftrecipe.table import Part, Table
-
-if TYPE_CHECKING:
-    import numpy as np
-    import polars as pl
 
 __all__ = ["FrameDataset", "StoredDataset"]
 
@@ -60,9 +57,6 @@ class StoredDataset:
 
     def take(self, rows: np.ndarray, *columns: str) -> pl.DataFrame:
         """These columns of these rows, in that order: only the shards that hold them are read."""
-        import numpy as np
-        import polars as pl
-
         rows = np.asarray(rows, dtype=np.int64)
         offsets = self._table.offsets()
         part_of = np.searchsorted(offsets, rows, side="right") - 1
@@ -80,8 +74,6 @@ class StoredDataset:
 
     def matrix(self, column: str) -> np.ndarray:
         """A vector column as a read-only memory map [N, d] of 32-bit floats, in the step's scratch folder."""
-        import numpy as np
-
         from sftrecipe.vectors import as_matrix
 
         self._scratch.mkdir(parents=True, exist_ok=True)
@@ -141,14 +133,10 @@ class FrameDataset:
 
     def exchange(self, by: str) -> FrameDataset:
         """Sorted by `by`."""
-        import polars as pl
-
         return FrameDataset([pl.concat(self._frames, how="vertical_relaxed").sort(by, maintain_order=True)])
 
     def frame(self, *columns: str) -> pl.DataFrame:
         """These columns (all, if none is named) of all rows."""
-        import polars as pl
-
         whole = pl.concat(self._frames, how="vertical_relaxed") if self._frames else pl.DataFrame()
         return derive(whole, columns).select(columns) if columns else whole
 
@@ -185,7 +173,5 @@ def _mapped(job: tuple[bytes, Part, tuple[str, ...], int], frame: pl.DataFrame |
 def _evaluated(frame: pl.DataFrame, expression: pl.Expr) -> pl.DataFrame:
     value = frame.select(expression.alias("value"))
     if value.height != frame.height:  # a constant expression gives one value
-        import polars as pl
-
         value = frame.select(pl.lit(value["value"][0]).alias("value"), pl.first())[["value"]]
     return value

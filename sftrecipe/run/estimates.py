@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from sftrecipe.lazy import pl
 from sftrecipe.models.estimate import Estimate, estimate_costs, total
 from sftrecipe.plan import Node
 from sftrecipe.rows import DERIVED
 from sftrecipe.table import Table
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from sftrecipe.run.interpreter import Run
 
 __all__ = ["estimates"]
@@ -62,8 +61,6 @@ def _rows(run: Run, node: Node) -> tuple[Table | None, bool]:
 
 def _sample(node: Node, table: Table) -> pl.DataFrame:
     """The first rows of a table, with the columns that the operator reads as far as they are there."""
-    import polars as pl
-
     if not table.parts:
         return pl.DataFrame()
     part = table.parts[0]

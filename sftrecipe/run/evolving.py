@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sftrecipe.errors import RowError, StepError
+from sftrecipe.lazy import np, pl
 from sftrecipe.ledger import Events, merge_counts
 from sftrecipe.plan import Node
 from sftrecipe.rows import Rows, content_hash, row_id
@@ -23,8 +24,6 @@ from sftrecipe.types import parse_type
 from sftrecipe.verbs import Child, Evolved
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from sftrecipe.run.interpreter import Run
 
 __all__ = ["evolve_all", "evolve_rows"]
@@ -118,8 +117,6 @@ def _results(live: Live, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
 
 def _judge(live: Live, events: Events, at: int, row: Mapping[str, Any], answer: Any) -> tuple[bool, list[Child]]:
     """Whether the parent stays, and the children that become rows."""
-    import numpy as np
-    import polars as pl
 
     def leave(code: str, kind: str) -> None:
         events.dropped(0, np.array([at]), pl.Series([row["id"]]), [code], None, kinds=[kind])
@@ -155,8 +152,6 @@ def _interleaved(
 ) -> pl.DataFrame:
     """Parents that stay, each followed by its children. A child inherits source, licence and tools; with `inherit`
     all of `inherited`."""
-    import polars as pl
-
     schema = {c: parse_type(w).dtype() for c, w in columns.items()}
     missing = [pl.lit(None, dtype=schema[c]).alias(c) for c in columns if c not in frame.columns]
     parents = frame.filter(pl.Series(stay, dtype=pl.Boolean)).with_columns(pl.lit(-1, dtype=pl.Int64).alias("__nth"))
@@ -192,8 +187,6 @@ def child_id(parents: Sequence[str], messages: Sequence[Mapping[str, Any]]) -> s
 
 def _unique(rows: pl.DataFrame, seen: Counter[str]) -> pl.DataFrame:
     """Ids made unique within the table: a repeat gets ~2."""
-    import polars as pl
-
     ids = []
     for id in rows["id"].to_list():
         seen[id] += 1
@@ -204,8 +197,6 @@ def _unique(rows: pl.DataFrame, seen: Counter[str]) -> pl.DataFrame:
 
 def evolve_all(run: Run, node: Node, folder: Path, source: Table, ports: Mapping[str, Table]) -> dict[str, Any]:
     """Children made with all rows in sight, put after all parents."""
-    import polars as pl
-
     spec, operator = bound(run, node, folder, ports)
     run.progress.begin(node.id, 1, 0)
     children = guarded(node, _evolve, operator, run.dataset(source, spec.scratch))
@@ -226,8 +217,6 @@ def evolve_all(run: Run, node: Node, folder: Path, source: Table, ports: Mapping
     rows = _unique(rows, Counter())
     events = Events([node.id])
     if not kept and parents.height:
-        import numpy as np
-
         events.dropped(
             0,
             np.arange(parents.height),
@@ -264,8 +253,6 @@ def _evolve(operator: Any, data: Any) -> Sequence[Child]:
 
 def _with_base(frame: pl.DataFrame, columns: Mapping[str, str]) -> pl.DataFrame:
     """At least one line to inherit from, so that children of an empty table have somewhere to stand."""
-    import polars as pl
-
     if frame.height:
         return frame
     schema = {c: parse_type(w).dtype() for c, w in columns.items()}

@@ -7,14 +7,10 @@ read once.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
+from sftrecipe.lazy import np, pl
 from sftrecipe.table import Table
 from sftrecipe.types import parse_type
-
-if TYPE_CHECKING:
-    import numpy as np
-    import polars as pl
 
 __all__ = ["gathered", "shard_rows"]
 
@@ -52,9 +48,6 @@ def _rows_within(tables: Sequence[Table], budget: int) -> int:
 def _take(
     tables: Sequence[Table], table_of: np.ndarray, row_of: np.ndarray, columns: Mapping[str, str]
 ) -> pl.DataFrame:
-    import numpy as np
-    import polars as pl
-
     frames, places = [], []
     for number, table in enumerate(tables):
         mine = np.flatnonzero(table_of == number)

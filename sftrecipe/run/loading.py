@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sftrecipe.errors import StepError
+from sftrecipe.lazy import np, pa, pl
 from sftrecipe.ledger import Counts
 from sftrecipe.rows import FIXED, content_hash, row_id
 from sftrecipe.run.bind import StepSpec, bind
@@ -18,8 +19,6 @@ from sftrecipe.types import parse_type
 from sftrecipe.verbs import BadRow, Load
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from sftrecipe.run.interpreter import Run
 
 __all__ = ["bind_load", "compute_load"]
@@ -144,8 +143,6 @@ def _guarded(job: PieceJob, operator: Load) -> Any:
 
 
 def _write_shard(job: PieceJob, number: int, frames: list[pl.DataFrame], columns: Mapping[str, str]) -> Written:
-    import polars as pl
-
     frame = pl.concat(frames, how="diagonal_relaxed") if len(frames) > 1 else frames[0]
     name = f"part-{job.number:05d}-{number:03d}.rows.parquet"
     kept = [c for c in frame.columns if c in columns or c in ("hash", "id")]
@@ -156,8 +153,6 @@ def _write_shard(job: PieceJob, number: int, frames: list[pl.DataFrame], columns
 
 def _normal(frame: pl.DataFrame, columns: Mapping[str, str], spec: StepSpec) -> pl.DataFrame:
     """The frame with every column it must have, in its type, and a content hash."""
-    import polars as pl
-
     missing = [n for n in columns if n not in frame.columns]
     frame = frame.with_columns([pl.lit(None, dtype=parse_type(columns[n]).dtype()).alias(n) for n in missing])
     wrong = {
@@ -212,8 +207,6 @@ def _by_reason(bad: Sequence[Sequence[Any]]) -> dict[str, int]:
 
 
 def _save_bad(folder: Path, bad: list[list[Any]]) -> tuple[str, str, int]:
-    import polars as pl
-
     frame = pl.DataFrame(
         bad,
         schema=dict(zip(BAD_SCHEMA, (pl.String, pl.Int64, pl.Int64, pl.String, pl.String), strict=True)),
@@ -224,8 +217,6 @@ def _save_bad(folder: Path, bad: list[list[Any]]) -> tuple[str, str, int]:
 
 def _give_ids(folder: Path, shards: Sequence[Written], spec: StepSpec) -> int:
     """Writes the ids of every shard. Returns how many rows bear an id that the source had given before."""
-    import polars as pl
-
     frames = []
     for number, shard in enumerate(shards):
         frame = pl.read_parquet(folder / shard.files["rows"][0], columns=_id_columns(folder / shard.files["rows"][0]))
@@ -257,24 +248,16 @@ def _give_ids(folder: Path, shards: Sequence[Written], spec: StepSpec) -> int:
 
 
 def _id_columns(path: Path) -> list[str]:
-    import polars as pl
-
     names = pl.read_parquet_schema(path)
     return [c for c in ("hash", "id") if c in names]
 
 
 def _where_null(ids: pl.Series, made: pl.Series) -> pl.Series:
-    import polars as pl
-
     return pl.select(pl.coalesce(ids, made)).to_series()
 
 
 def _ids(hashes: pl.Series) -> pl.Series:
     """16 hexadecimal digits each; a row whose content came before gets an id of its own."""
-    import numpy as np
-    import polars as pl
-    import pyarrow as pa
-
     data = hashes.to_numpy().astype(">u8").tobytes().hex().encode()
     size = np.arange(len(hashes) + 1, dtype=np.int64) * 16
     texts = pa.LargeStringArray.from_buffers(len(hashes), pa.py_buffer(size), pa.py_buffer(data))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sftrecipe.errors import StepError
+from sftrecipe.lazy import np, pl
 from sftrecipe.ledger import Counts, Events
 from sftrecipe.plan import Node
 from sftrecipe.run.gather import gathered, shard_rows
@@ -16,9 +17,6 @@ from sftrecipe.run.result import part_entry
 from sftrecipe.table import Table
 
 if TYPE_CHECKING:
-    import numpy as np
-    import polars as pl
-
     from sftrecipe.run.interpreter import Run
 
 __all__ = ["fresh_ids", "mix"]
@@ -69,9 +67,6 @@ def _names(node: Node) -> list[str]:
 
 
 def _checked(node: Node, order: Any, names: list[str], inputs: list[Table]) -> tuple[np.ndarray, np.ndarray]:
-    import numpy as np
-    import polars as pl
-
     who = f"`{node.entry.full}` ({node.entry.origin})"
     if not isinstance(order, pl.DataFrame) or not {"input", "row"} <= set(order.columns):
         raise StepError(f"{who} must allot a DataFrame with `input` and `row`", step=node.id, code="P010")
@@ -92,9 +87,6 @@ def _checked(node: Node, order: Any, names: list[str], inputs: list[Table]) -> t
 
 
 def _ids(inputs: list[Table], table_of: np.ndarray, row_of: np.ndarray) -> pl.Series:
-    import numpy as np
-    import polars as pl
-
     every = [t.frame(("id",))["id"] for t in inputs]
     starts = np.concatenate([[0], np.cumsum([len(s) for s in every])])
     return (
@@ -106,8 +98,6 @@ def _ids(inputs: list[Table], table_of: np.ndarray, row_of: np.ndarray) -> pl.Se
 
 def fresh_ids(ids: pl.Series) -> pl.Series:
     """Ids that are unique: the second row called x is x~2, the third x~3."""
-    import polars as pl
-
     frame = pl.DataFrame({"id": ids}).with_columns(pl.int_range(pl.len()).over("id").alias("n"))
     named = frame.select(
         pl.when(pl.col("n") == 0).then(pl.col("id")).otherwise(pl.format("{}~{}", "id", pl.col("n") + 1)).alias("id")
@@ -117,8 +107,6 @@ def fresh_ids(ids: pl.Series) -> pl.Series:
 
 
 def _ledger(node: Node, inputs: list[Table], table_of: np.ndarray, row_of: np.ndarray) -> tuple[Events, Counts]:
-    import numpy as np
-
     events = Events([node.id])
     total = drawn = 0
     for number, table in enumerate(inputs):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from sftrecipe.errors import StepError
+from sftrecipe.lazy import np, pa, pl
 from sftrecipe.ledger import Counts, Events
 from sftrecipe.plan import Node
 from sftrecipe.rows import BATCH_ROWS, Rows
@@ -23,9 +24,6 @@ from sftrecipe.table import Layer, Part, Table
 from sftrecipe.types import parse_type
 
 if TYPE_CHECKING:
-    import numpy as np
-    import polars as pl
-
     from sftrecipe.run.interpreter import Run
 
 __all__ = ["IGNORED", "pack"]
@@ -70,9 +68,6 @@ def pack(run: Run, node: Node, folder: Path, source: Table, ports: Mapping[str, 
 
 def _tokens(run: Run, live: Live, folder: Path, source: Table) -> tuple[Table, np.ndarray]:
     """Every row's `input_ids` and `labels` in the store, and their lengths."""
-    import numpy as np
-    import polars as pl
-
     scratch = folder / "scratch" / "tokens"
     scratch.mkdir(parents=True, exist_ok=True)
     kinds = {"input_ids": parse_type("tokens").dtype(), "labels": parse_type("tokens").dtype()}
@@ -97,8 +92,6 @@ def _tokens(run: Run, live: Live, folder: Path, source: Table) -> tuple[Table, n
 
 
 def _checked(node: Node, plan: Any, lengths: np.ndarray) -> pl.DataFrame:
-    import polars as pl
-
     who = f"`{node.entry.full}` ({node.entry.origin})"
     if not isinstance(plan, pl.DataFrame) or not {"pack", "row", "start", "stop"} <= set(plan.columns):
         raise StepError(f"{who} must plan a DataFrame with pack, row, start and stop", step=node.id, code="P010")
@@ -125,9 +118,6 @@ def _sequences(plan: pl.DataFrame, tokens: Table, ids: pl.Series) -> Iterator[pl
 
 def _shard(plan: pl.DataFrame, tokens: Table, ids: pl.Series) -> pl.DataFrame:
     """One shard: tokens moved flat, without a Python loop over them."""
-    import numpy as np
-    import polars as pl
-
     from sftrecipe.run.gather import _take
 
     rows = plan["row"].to_numpy()
@@ -159,8 +149,6 @@ def _shard(plan: pl.DataFrame, tokens: Table, ids: pl.Series) -> pl.DataFrame:
 
 def _stage_of(node: Node, frame: pl.DataFrame, ids: pl.Series, stages: pl.Series) -> pl.Series:
     """The one stage of each pack's members. Raises StepError if a pack has two: packs never cross a stage."""
-    import polars as pl
-
     lookup = dict(zip(ids.to_list(), stages.to_list(), strict=True))
     found = [{lookup[m] for m in members} for members in frame["members"].to_list()]
     if any(len(s) != 1 for s in found):
@@ -176,10 +164,6 @@ def _starts(start: np.ndarray, borders: np.ndarray) -> list[list[int]]:
 
 def _lists(flat: Any, borders: np.ndarray) -> pl.Series:
     """Flat values as a list column: list k holds flat[borders[k]:borders[k + 1]]."""
-    import numpy as np
-    import polars as pl
-    import pyarrow as pa
-
     values = pl.Series(flat).to_arrow(compat_level=pl.CompatLevel.oldest())  # not pa.array: it imports pandas
     return pl.Series(pa.LargeListArray.from_arrays(pl.Series(borders.astype(np.int64)).to_arrow(), values))
 
@@ -190,8 +174,6 @@ def _pack_id(members: list[str], starts: list[int]) -> str:
 
 
 def _ledger(node: Node, plan: pl.DataFrame, ids: pl.Series, packs: int) -> tuple[Events, Counts]:
-    import numpy as np
-
     events = Events([node.id])
     used = np.zeros(len(ids), dtype=bool)
     used[plan.filter(plan["pack"] >= 0)["row"].to_numpy()] = True

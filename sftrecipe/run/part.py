@@ -14,9 +14,10 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from sftrecipe.errors import StepError
+from sftrecipe.lazy import np, pl
 from sftrecipe.ledger import Events
 from sftrecipe.rows import BATCH_ROWS, DERIVED, Rows, derive
 from sftrecipe.run.batch import ROW, Live, Outcome, columns_of_batch, run_filter
@@ -24,9 +25,6 @@ from sftrecipe.run.bind import StepSpec, bind
 from sftrecipe.store import atomic_bytes, sha256_of, trust
 from sftrecipe.table import Part
 from sftrecipe.types import parse_type
-
-if TYPE_CHECKING:
-    import polars as pl
 
 __all__ = [
     "PartJob",
@@ -155,9 +153,6 @@ class PartRun:
     def _drop(
         self, live: Live, number: int, rows: Rows, target: Rows, mask: pl.Series | None, outcome: Outcome
     ) -> Rows:
-        import numpy as np
-        import polars as pl
-
         self.events.noted(live.context, number)
         reason = outcome.reason
         if reason is None:
@@ -181,8 +176,6 @@ class PartRun:
         self, live: Live, number: int, rows: Rows, target: Rows, mask: pl.Series | None, outcome: Outcome
     ) -> Rows:
         """The batch with the step's new columns; rows that failed leave if `on_error` says so."""
-        import polars as pl
-
         made = [_spread(series, mask, rows, name) for name, series in outcome.columns.items()]
         self.changed.update(outcome.columns)
         frame = rows.frame.with_columns(made)
@@ -227,8 +220,6 @@ def matches(live: Live, rows: Rows) -> pl.Series | None:
 
 def _spread(series: pl.Series, mask: pl.Series | None, rows: Rows, name: str) -> pl.Series:
     """A column of the matching rows over the whole batch: others keep what they had, or null."""
-    import polars as pl
-
     if mask is None:
         return series.alias(name)
     at = (mask.cast(pl.Int32).cum_sum() - 1).clip(0)
@@ -237,8 +228,6 @@ def _spread(series: pl.Series, mask: pl.Series | None, rows: Rows, name: str) ->
 
 
 def _with_nulls(live: Live, rows: Rows) -> Rows:
-    import polars as pl
-
     new = {n: w for n, w in live.spec.writes.items() if n not in rows.frame.columns}
     rows.frame = rows.frame.with_columns([pl.lit(None, dtype=parse_type(w).dtype()).alias(n) for n, w in new.items()])
     return rows
@@ -248,8 +237,6 @@ def finish(
     job: PartJob, rows_in: int, chunks: list[pl.DataFrame], events: Events, made: list[str], words: Mapping[str, str]
 ) -> Written:
     """Writes new columns, the rows that stay and the ledger of a part."""
-    import numpy as np
-
     gone = events.gone()
     written = Written(job.number, rows_in, rows_in - len(gone), columns=made)
     name = f"part-{job.number:05d}"
@@ -270,8 +257,6 @@ def finish(
 
 def _aligned(parts: list[pl.DataFrame], made: list[str], rows: int, words: Mapping[str, str]) -> pl.DataFrame:
     """The new columns, one line for every row that came in: null where a row left before the column was made."""
-    import polars as pl
-
     empty = {n: pl.lit(None, dtype=parse_type(words[n]).dtype()).alias(n) for n in made}
     if not parts:
         return (

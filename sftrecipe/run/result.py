@@ -10,14 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sftrecipe.lazy import np, pl
 from sftrecipe.ledger import Counts
 from sftrecipe.store import check_file
 from sftrecipe.table import Layer, Part, Table
-
-if TYPE_CHECKING:
-    import polars as pl
 
 __all__ = ["Result", "assemble", "dropped_table", "ledger_of", "part_entry", "quarantine_table"]
 
@@ -80,8 +78,6 @@ def assemble(manifest: Mapping[str, Any], folder: Path, source: Table | None) ->
 
 
 def _part(entry: Mapping[str, Any], folder: Path, source: Table | None) -> Part:
-    import numpy as np
-
     part = _widened(entry, folder, source)
     if entry["index"]:
         name, sha = entry["index"]
@@ -103,8 +99,6 @@ def _widened(entry: Mapping[str, Any], folder: Path, source: Table | None) -> Pa
 
 def ledger_of(manifest: Mapping[str, Any], folder: Path, number: int) -> pl.DataFrame | None:
     """The events of one part, or None if nothing happened there."""
-    import polars as pl
-
     entry = manifest["parts"][number]["ledger"]
     if not entry:
         return None
@@ -114,9 +108,6 @@ def ledger_of(manifest: Mapping[str, Any], folder: Path, number: int) -> pl.Data
 
 def dropped_table(result: Result, step: str) -> Table:
     """The rows that a step of this stage let go, with the columns they had by then."""
-    import numpy as np
-    import polars as pl
-
     parts = []
     source = result.inputs[0] if result.inputs else None
     for number, entry in enumerate(result.manifest["parts"]):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sftrecipe.errors import Pending, RowError, SftRecipeError
+from sftrecipe.lazy import pl
 from sftrecipe.ledger import Events, merge_counts
 from sftrecipe.operators import Operator
 from sftrecipe.plan import Stage
@@ -24,8 +25,6 @@ from sftrecipe.run.result import part_entry
 from sftrecipe.table import Table
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from sftrecipe.run.interpreter import Run
 
 __all__ = ["entries_of", "stream"]
@@ -56,8 +55,6 @@ def stream(run: Run, stage: Stage, folder: Path, source: Table, ports: Mapping[s
 
 def _events(folder: Path, written: list[Written], step: str) -> pl.DataFrame:
     """What the ledger holds of one step, over all shards."""
-    import polars as pl
-
     frames = [pl.read_parquet(folder / w.files["ledger"][0]) for w in written if "ledger" in w.files]
     whole: pl.DataFrame = pl.concat(frames) if frames else Events([step]).frame()
     return whole.filter(pl.col("step") == step)

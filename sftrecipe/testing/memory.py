@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sftrecipe.errors import StepError
+from sftrecipe.lazy import np, pl
 from sftrecipe.rows import DERIVED, derive
-
-if TYPE_CHECKING:
-    import numpy as np
-    import polars as pl
 
 __all__ = ["MemoryDataset"]
 
@@ -32,8 +29,6 @@ class MemoryDataset:
 
     def map(self, function: Callable[..., pl.DataFrame], *args: Any, columns: Sequence[str] = ()) -> MemoryDataset:
         """As in the protocol; the function and its arguments travel through pickle."""
-        import polars as pl
-
         call, given = pickle.loads(pickle.dumps((function, args)))
         frame = self._pick(columns or self._frame.columns).with_row_index("row")
         step = -(-frame.height // self._shards) or 1
@@ -69,8 +64,6 @@ class MemoryDataset:
 
     def eval(self, expression: Any) -> pl.Series:
         """An expression over all rows."""
-        import polars as pl
-
         names = [n for n in expression.meta.root_names() if n in DERIVED]
         value = expression.alias("value") if isinstance(expression, pl.Expr) else pl.lit(expression).alias("value")
         return derive(self._frame, names).select(value)["value"]

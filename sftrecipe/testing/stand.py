@@ -8,9 +8,10 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sftrecipe.engines.local import LocalEngine
+from sftrecipe.lazy import np, pl
 from sftrecipe.plan import Node, Plan, Stage
 from sftrecipe.rows import DERIVED, FIXED, Rows
 from sftrecipe.run.batch import Live, view_of
@@ -21,9 +22,6 @@ from sftrecipe.run.result import Result, ledger_of
 from sftrecipe.session import Session
 from sftrecipe.store import Store
 from sftrecipe.table import Table
-
-if TYPE_CHECKING:
-    import polars as pl
 
 __all__ = ["Example", "Outcome", "Stand"]
 
@@ -142,8 +140,6 @@ class Stand:
 
 def _apart(table: Table) -> Table:
     """Each row in a shard of its own."""
-    import numpy as np
-
     parts = [p.keep(np.array([n], dtype=np.uint32)) for p in table.parts for n in range(p.rows)]
     return Table(parts, dict(table.columns))
 

@@ -12,7 +12,7 @@ import pytest
 from tests.style.source import core, plugins
 
 LEVELS: list[tuple[str, ...]] = [
-    ("errors",),
+    ("errors", "lazy"),
     ("types", "draws", "vectors", "settings", "artefacts", "store", "ledger", "engines", "hooks"),
     ("rows", "yamlplaces", "yamlerrors"),
     ("yamlnodes", "table"),
@@ -97,6 +97,7 @@ PUBLIC = {
     "sftrecipe.errors": "did_you_mean and the errors",
     "sftrecipe.rows": "batches, and columns read off a conversation",
     "sftrecipe.types": "column types",
+    "sftrecipe.lazy": "numpy, Polars and pyarrow on first use",
     "sftrecipe.operators": "the base, for operators that share code between verbs",
     "sftrecipe.params": "looking at declared parameters",
     "sftrecipe.expressions": "operators whose parameters are expressions of their own making",
@@ -129,6 +130,9 @@ def test_what_plugins_may_import_is_there():
 
 
 LATE = (
+    "numpy",
+    "polars",
+    "pyarrow",
     "torch",
     "datasets",
     "tokenizers",

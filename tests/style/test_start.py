@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from tests.style.source import core, plugins
+
 HEAVY = (
     "torch",
     "datasets",
@@ -63,7 +65,21 @@ def test_looking_imports_no_library_that_moves_data(tmp_path, args):
 def test_a_check_imports_no_heavy_library(tmp_path):
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     found = modules_after(tmp_path, "check", "recipe.yaml")
-    assert found & set(HEAVY) == set()
+    assert found & {*HEAVY, *COLUMNS} == set()
+
+
+def test_no_module_of_ours_uses_a_library_of_columns_when_it_is_imported(tmp_path):
+    """`from sftrecipe.lazy import np` at the top is no use of it; a table made at the top would be."""
+    names = [m.name for m in [*core(), *plugins()] if not m.name.endswith("__main__")]
+    code = (
+        "import importlib, sys\n"
+        f"for name in {COLUMNS!r}: sys.modules[name] = None\n"
+        f"for name in {names!r}:\n"
+        "    try: importlib.import_module(name)\n"
+        "    except ImportError as error: print(name, error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == ""
 
 
 def test_importing_the_package_imports_nothing(tmp_path):
