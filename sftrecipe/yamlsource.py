@@ -34,10 +34,8 @@ MAX_BYTES = 1_000_000
 
 _BREAK = re.compile("\r\n|[\r\n]")
 _PLAIN = re.compile("[\t\x20-\x7e]*")
-_FORBIDDEN = (
-    "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
-    """Takes long to compile: only for lines that are not plain."""
-)
+_FORBIDDEN = "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+"""Takes long to compile: only for lines that are not plain."""
 
 Where = tuple[Any, ...]
 
