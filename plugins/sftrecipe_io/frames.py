@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from sftrecipe import RowError
-from sftrecipe.lazy import np, pa, pl
+from sftrecipe.lazy import np, pa, pl, series_of
 from sftrecipe.types import Type
 from sftrecipe_io.adapters import adapt, take_tools
 from sftrecipe_io.columns import fitted, from_cell
@@ -258,9 +258,7 @@ def _messages(flat: _Flat) -> pl.Series:
         [_arrow(flat.roles), _arrow(flat.contents), *fields],
         ["role", "content", "reasoning", "tool_calls", "name", "tool_call_id"],
     )
-    made = pl.from_arrow(pa.LargeListArray.from_arrays(pl.Series(offsets).to_arrow(), struct))
-    assert isinstance(made, pl.Series)
-    return made
+    return series_of(pa.LargeListArray.from_arrays(pl.Series(offsets).to_arrow(), struct))
 
 
 def _arrow(values: Sequence[str | None]) -> Any:

@@ -47,11 +47,11 @@ class Survey:
         return frame
 
 
-def survey(data: Dataset, names: Sequence[str], by: Sequence[str]) -> Survey:
-    """One pass over the columns in question, shard by shard."""
+def survey(data: Dataset, names: Sequence[str], by: Sequence[str], *, fields: bool) -> Survey:
+    """One pass over the columns in question, shard by shard. `fields`: whether to look at messages too."""
     there = data.columns
     keys = [*by, *(name for name in ("source", "license") if name in there and name not in by)]
-    talks = [name for name in names if there.get(name) in ("messages", "any")]
+    talks = [name for name in names if fields and there.get(name) in ("messages", "any")]
     if not len(data):
         return Survey(by, pl.DataFrame(schema={**dict.fromkeys(keys, pl.String), "rows": pl.Int64}), {})
     columns = list(dict.fromkeys([*keys, *talks])) or list(names)[:1]

@@ -112,7 +112,7 @@ class Auto(Write):
 
         target, names = self.target(), self._names(data)
         self._exist([*names, *target.by], data)
-        seen = survey(data, names, target.by)
+        seen = survey(data, names, target.by, fields=target.format == "parquet")
         kinds = {name: data.columns.get(name, "text") for name in names}
         places = {key: self._place(target, folder, key, counts, kinds) for key, counts in seen.groups()}
         shown: pl.DataFrame | None = None

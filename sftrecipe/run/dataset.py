@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,18 @@ class StoredDataset:
         return self._table.frame(columns)
 
     def frames(self, *columns: str) -> Iterator[pl.DataFrame]:
-        """These columns, shard by shard, in order."""
-        return self._table.frames(columns)
+        """These columns, shard by shard, in order. The next shard is read meanwhile, unless there is one worker."""
+        parts = self._table.parts
+        if self._engine.workers == 1 or len(parts) < 2:
+            yield from self._table.frames(columns)
+            return
+        with ThreadPoolExecutor(1) as reader:
+            ahead = reader.submit(parts[0].frame, columns)
+            for part in parts[1:]:
+                frame = ahead.result()
+                ahead = reader.submit(part.frame, columns)
+                yield frame
+            yield ahead.result()
 
     def take(self, rows: np.ndarray, *columns: str) -> pl.DataFrame:
         """These columns of these rows, in that order: only the shards that hold them are read."""
