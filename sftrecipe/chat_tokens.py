@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from sftrecipe.chat import MARKS, ChatTemplate, Turns
 from sftrecipe.errors import RowError
-from sftrecipe.lazy import np, pa, pl
+from sftrecipe.lazy import np, pa, pl, series_of
 from sftrecipe.models import Tokenizer
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def token_columns(results: Sequence[Tokenised]) -> dict[str, pl.Series]:
         offsets = np.concatenate([[0], np.cumsum([len(v) for v in lists], dtype=np.int64)]).astype(np.int64)
         values = pl.Series(np.concatenate([none, *lists])).to_arrow()  # not pa.array: it imports pandas
         array = pa.LargeListArray.from_arrays(pl.Series(offsets).to_arrow(), values, mask=pl.Series(failed).to_arrow())
-        made[name] = pl.Series(name, pl.from_arrow(array), dtype=pl.List(pl.Int32))
+        made[name] = series_of(array).alias(name).cast(pl.List(pl.Int32))
     return made
 
 

@@ -18,7 +18,7 @@ from sftrecipe.lazy import np, pl
 if TYPE_CHECKING:
     from sftrecipe.dataset import Dataset
 
-__all__ = ["Context", "Cost", "Flow", "Operator"]
+__all__ = ["Context", "Cost", "Flow", "Operator", "overrides"]
 
 
 @dataclass(frozen=True)
@@ -204,3 +204,8 @@ def _restore(cls: type[Operator], name: str, params: Mapping[str, Any]) -> Opera
     made = cls(**params)
     made.name = name
     return made
+
+
+def overrides(cls: type, method: str, base: type) -> bool:
+    """Whether a class writes `method` itself, rather than inheriting the verb's page."""
+    return getattr(cls, method, None) is not getattr(base, method, None)

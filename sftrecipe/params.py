@@ -10,6 +10,7 @@ their JSON Schema.
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ __all__ = [
     "Secret",
     "Taken",
     "Template",
+    "env_names",
     "positional",
     "rest",
     "schema",
@@ -38,6 +40,9 @@ __all__ = [
 
 REQUIRED: Any = ...
 NUMBER_TEXT = r"^\s*[0-9]+(\.[0-9]+)?\s*(%|/\s*[0-9]+(\.[0-9]+)?)\s*$"
+
+
+_ENV = re.compile(r"\$\{env:([^}]*)\}")
 
 
 class Column(str):
@@ -304,3 +309,12 @@ def to_number(text: str) -> float:
         return float(word[:-1]) / 100
     top, _, bottom = word.partition("/")
     return float(Fraction(top.strip()) / Fraction(bottom.strip() or "1"))
+
+
+def env_names(value: Any) -> list[str]:
+    """The NAMEs of `${env:NAME}` anywhere in a value."""
+    if isinstance(value, str):
+        return _ENV.findall(value)
+    if isinstance(value, Mapping):
+        return [n for v in value.values() for n in env_names(v)]
+    return [n for v in value for n in env_names(v)] if isinstance(value, (list, tuple)) else []

@@ -22,7 +22,7 @@ from sftrecipe.errors import Problem, RecipeError, UsageError, did_you_mean, nea
 from sftrecipe.operators import Operator
 from sftrecipe.verbs import BARE, VERBS
 
-__all__ = ["Entry", "Registry", "full_name"]
+__all__ = ["Entry", "Functions", "Registry", "full_name"]
 
 PREFIX = "sftrecipe."
 OURS = "sftrecipe"
@@ -153,6 +153,25 @@ class Registry:
             return f"{group}.{own}"
         others = {e.name: e.full for e in self.operators()}
         return others.get(nearest(name, others, cutoff=0.8), "")
+
+
+class Functions(Mapping[str, Any]):
+    """The functions that expressions may call, each imported when an expression names it."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._names = dict.fromkeys(e.name for e in registry.entries("function"))
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._registry.entry("function", name).load()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 @lru_cache(maxsize=4)

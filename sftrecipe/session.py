@@ -71,7 +71,7 @@ class Session:
             near = [p.name for p in Path(self.file).parent.glob("*.y*ml")] if Path(self.file).parent.is_dir() else []
             from sftrecipe.errors import did_you_mean
 
-            raise UsageError(f"there is no recipe {self.file} {did_you_mean(Path(self.file).name, near)}".rstrip())
+            raise UsageError(f"there is no recipe {self.file}: {did_you_mean(Path(self.file).name, near)}".rstrip(": "))
         recipe = read_recipe(Path(self.file), variant=self.variant, overrides=self.overrides, problems=self.problems)
         recipe.outside = self.allow_outside
         return recipe
@@ -167,4 +167,5 @@ class Session:
         if to and to not in plan.nodes:
             from sftrecipe.errors import did_you_mean
 
-            raise UsageError(f"--to {to}: no step has this id {did_you_mean(to, plan.nodes)}".rstrip())
+            near = did_you_mean(to, plan.nodes) or f"there are {', '.join(plan.nodes)}"
+            raise UsageError(f"--to {to}: no step has this id: {near}")

@@ -171,14 +171,18 @@ def trust(path: Path, sha: str) -> None:
     _verified[str(path)] = (stat.st_size, stat.st_mtime_ns, stat.st_ino, sha)
 
 
-def atomic_bytes(path: Path, data: bytes) -> None:
-    """Writes a file that is there whole or not at all. Raises StepError R663 when the disk is full."""
+def atomic_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Writes a file that is there whole or not at all. Raises StepError R663 when the disk is full.
+
+    `durable`: over a power cut too. What is cheap to find torn and to make again need not wait for the disk.
+    """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)
@@ -187,9 +191,9 @@ def atomic_bytes(path: Path, data: bytes) -> None:
         ) from error
 
 
-def atomic_json(path: Path, data: Any) -> None:
+def atomic_json(path: Path, data: Any, *, durable: bool = True) -> None:
     """Writes JSON that is there whole or not at all."""
-    atomic_bytes(path, json.dumps(data, ensure_ascii=False, indent=1).encode())
+    atomic_bytes(path, json.dumps(data, ensure_ascii=False, indent=1).encode(), durable=durable)
 
 
 def fsync_folder(folder: Path) -> None:

@@ -14,9 +14,11 @@ class Engine(Protocol):
     workers: int
 
     def map(
-        self, function: Callable[[Any], Any], jobs: Sequence[Any], *, heavy: bool = False
+        self, function: Callable[[Any], Any], jobs: Sequence[Any], *, heavy: bool = False, here: bool = False
     ) -> Iterator[tuple[int, Any]]:
-        """(number, result) of every job, as they end. `heavy`: Python-bound work, worth processes."""
+        """(number, result) of every job, as they end. `heavy`: Python-bound work, worth processes. `here`: the driver's
+        process may do jobs too; not for code that might take it down.
+        """
         ...
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExe
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from sftrecipe.errors import StepError
+from sftrecipe.errors import StepError, UsageError
 
 __all__ = ["LocalEngine"]
 
@@ -21,43 +21,58 @@ __all__ = ["LocalEngine"]
 class LocalEngine:
     """Runs jobs on `workers` threads or processes. Results do not depend on how many there are."""
 
-    def __init__(self, workers: int = 0, pool: bool | None = None) -> None:
+    def __init__(self, workers: int = 0) -> None:
+        if getattr(multiprocessing.current_process(), "_inheriting", False):
+            raise UsageError(
+                "a worker process reads this script again: what runs the recipe must stand under "
+                "`if __name__ == '__main__':`"
+            )
         self.workers = workers or available()
-        self._force = pool
         self._pool: ProcessPoolExecutor | None = None
 
     def map(
-        self, function: Callable[[Any], Any], jobs: Sequence[Any], *, heavy: bool = False
+        self, function: Callable[[Any], Any], jobs: Sequence[Any], *, heavy: bool = False, here: bool = False
     ) -> Iterator[tuple[int, Any]]:
-        """(number, result), as jobs end; at most two jobs a worker are handed out ahead."""
-        processes = heavy if self._force is None else self._force
-        if not processes and (self.workers == 1 or len(jobs) == 1):
+        """(number, result), as jobs end."""
+        if (here or not heavy) and (self.workers == 1 or len(jobs) == 1):
             yield from ((n, function(job)) for n, job in enumerate(jobs))
-            return
-        if processes:
-            yield from self._drive(self._processes(), function, jobs)
-            return
-        with ThreadPoolExecutor(self.workers) as threads:
-            yield from self._drive(threads, function, jobs)
+        elif heavy and here:
+            # this process has its imports done when the others only start; so many jobs, so many are started
+            with ThreadPoolExecutor(1) as thread:
+                yield from self._drive([(thread, 1), (self._processes(), self.workers - 1)], function, jobs)
+        elif heavy:
+            yield from self._drive([(self._processes(), 2 * self.workers)], function, jobs)
+        else:
+            with ThreadPoolExecutor(self.workers) as threads:
+                yield from self._drive([(threads, 2 * self.workers)], function, jobs)
 
     def _drive(
-        self, executor: Executor, function: Callable[[Any], Any], jobs: Sequence[Any]
+        self, executors: Sequence[tuple[Executor, int]], function: Callable[[Any], Any], jobs: Sequence[Any]
     ) -> Iterator[tuple[int, Any]]:
+        """Hands jobs out, to each executor at most so many at a time."""
         todo = iter(enumerate(jobs))
-        running: dict[Future[Any], int] = {}
+        running: dict[Future[Any], tuple[int, int]] = {}
+        free = [room for _, room in executors]
         try:
             while True:
-                while len(running) < 2 * self.workers and (job := next(todo, None)) is not None:
-                    running[executor.submit(function, job[1])] = job[0]
+                for who, (executor, _) in enumerate(executors):
+                    while free[who] and (job := next(todo, None)) is not None:
+                        running[executor.submit(function, job[1])] = job[0], who
+                        free[who] -= 1
                 if not running:
                     return
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
-                    yield running.pop(future), future.result()
+                    number, who = running.pop(future)
+                    free[who] += 1
+                    yield number, future.result()
         except BrokenProcessPool as error:
             self._pool = None
             raise StepError(
-                "a worker process died (killed, out of memory, or a crash in native code)", code="R601"
+                "a worker process died (killed, out of memory, or a crash in native code)",
+                code="R601",
+                help="try fewer --workers, or a smaller --shard-mb; a script of yours must run recipes under "
+                "`if __name__ == '__main__':`",
             ) from error
         finally:
             for future in running:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 from sftrecipe.errors import Problems, did_you_mean
-from sftrecipe.expressions import ExpressionError, Function, check
+from sftrecipe.expressions import ExpressionError, check
 from sftrecipe.plan.cases import check_tests
 from sftrecipe.plan.flow import Flows
 from sftrecipe.plan.graph import Plan, check_graph, check_idle
 from sftrecipe.plan.node import Node
 from sftrecipe.plan.resolve import Resolver
 from sftrecipe.recipe import Recipe
-from sftrecipe.registry import Registry
+from sftrecipe.registry import Functions, Registry
 
-__all__ = ["COUNTS", "check_recipe", "functions_of"]
+__all__ = ["COUNTS", "check_recipe"]
 
 COUNTS = ("rows_in", "rows_out", "dropped", "failed", "born", "copied", "quarantined", "packed")
 """What `expect:` may speak of, beside `dropped.code` and the numbers that a measure hands back."""
@@ -25,36 +24,12 @@ UNCHANGED = ("filter", "select", "measure", "write")
 """Verbs that leave columns as they are."""
 
 
-class LazyFunctions(Mapping[str, Function]):
-    """The expression functions of an installation, each imported when an expression names it."""
-
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
-        self._entries = dict.fromkeys(e.name for e in registry.entries("function"))
-
-    def __getitem__(self, name: str) -> Function:
-        if name not in self._entries:
-            raise KeyError(name)
-        return self._registry.entry("function", name).load()  # type: ignore[no-any-return]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-
-def functions_of(registry: Registry) -> Mapping[str, Function]:
-    """The functions that expressions may call."""
-    return LazyFunctions(registry)
-
-
 def check_recipe(recipe: Recipe, registry: Registry, problems: Problems) -> Plan:
     """The plan of a recipe. All that is wrong goes to `problems`; the plan holds what could be made of the rest."""
     resolver = Resolver(recipe, registry, problems)
     _requires(recipe, problems)
     resolver.models()
-    flows = Flows(functions_of(registry), problems, [e.full for e in registry.operators()])
+    flows = Flows(Functions(registry), problems, [e.full for e in registry.operators()])
     plan = Plan(recipe, providers=resolver.providers)
     broken = set(recipe.broken)
     for step in recipe.steps:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sftrecipe.operators import Flow, Operator
+from sftrecipe.operators import Flow, Operator, overrides
 from sftrecipe.recipe import ModelSpec, Place, Ref, Step
 from sftrecipe.registry import Entry
 from sftrecipe.types import Type, parse_type
 from sftrecipe.verbs import Filter
 
-__all__ = ["Column", "Columns", "Node", "overrides"]
+__all__ = ["Column", "Columns", "Node"]
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,6 @@ class Column:
 
 
 Columns = dict[str, Column]
-
-
-def overrides(cls: type, method: str, base: type) -> bool:
-    """Whether a class writes `method` itself, rather than inheriting the verb's page."""
-    return getattr(cls, method, None) is not getattr(base, method, None)
 
 
 @dataclass

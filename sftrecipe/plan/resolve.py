@@ -13,10 +13,10 @@ from sftrecipe import params as declared
 from sftrecipe.errors import Problem, Problems, RecipeError, did_you_mean
 from sftrecipe.models.provider import Provider
 from sftrecipe.operators import Operator
-from sftrecipe.params import ParamSpec
+from sftrecipe.params import ParamSpec, env_names
 from sftrecipe.plan.node import Node
 from sftrecipe.plan.paths import Paths
-from sftrecipe.plan.values import as_numbers, check_schema, env_names, read_text
+from sftrecipe.plan.values import as_numbers, check_schema, read_text
 from sftrecipe.recipe import Place, Recipe, Step
 from sftrecipe.recipe.model import Unresolved, is_unresolved
 from sftrecipe.recipe.steps import no_reference

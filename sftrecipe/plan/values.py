@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import operator
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,22 +12,12 @@ from sftrecipe import params as declared
 from sftrecipe.errors import Problems, did_you_mean
 from sftrecipe.recipe import Place
 
-__all__ = ["as_numbers", "check_schema", "env_names", "read_text"]
+__all__ = ["as_numbers", "check_schema", "read_text"]
 
-_ENV = re.compile(r"\$\{env:([^}]*)\}")
 _TYPES = {
     "integer": "a whole number", "number": "a number", "string": "text", "boolean": "true or false", "array": "a list",
     "object": "a mapping", "null": "null",
 }  # fmt: skip
-
-
-def env_names(value: Any) -> list[str]:
-    """The NAMEs of `${env:NAME}` anywhere in a value."""
-    if isinstance(value, str):
-        return _ENV.findall(value)
-    if isinstance(value, Mapping):
-        return [n for v in value.values() for n in env_names(v)]
-    return [n for v in value for n in env_names(v)] if isinstance(value, (list, tuple)) else []
 
 
 def as_numbers(accepts: Mapping[str, Any], value: Any) -> Any:

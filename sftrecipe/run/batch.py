@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sftrecipe.errors import Pending, RowError, SftRecipeError, StepError
 from sftrecipe.lazy import np, pl
-from sftrecipe.operators import Operator
-from sftrecipe.plan.node import overrides
+from sftrecipe.operators import Operator, overrides
 from sftrecipe.rows import DERIVED, Rows, derive
 from sftrecipe.run.bind import StepSpec
 from sftrecipe.types import parse_type

@@ -8,18 +8,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from sftrecipe import params as declared
 from sftrecipe.errors import StepError
 from sftrecipe.expressions import TemplateText, compile
 from sftrecipe.operators import Operator
-from sftrecipe.plan.check import functions_of
-from sftrecipe.plan.node import Node
-from sftrecipe.plan.values import env_names
-from sftrecipe.registry import Registry
+from sftrecipe.params import env_names
+from sftrecipe.registry import Functions, Registry
 from sftrecipe.rows import DERIVED
 from sftrecipe.run.context import RunContext
+
+if TYPE_CHECKING:
+    from sftrecipe.plan.node import Node
 
 __all__ = ["StepSpec", "bind", "functions", "load_state", "secret", "spec_of"]
 
@@ -95,7 +96,7 @@ def spec_of(
 @lru_cache(maxsize=1)
 def functions() -> Any:
     """The expression functions of this installation."""
-    return functions_of(Registry())
+    return Functions(Registry())
 
 
 def bind(spec: StepSpec, models: Mapping[str, Any] | None, ports: Mapping[str, Any] | None = None) -> Operator:

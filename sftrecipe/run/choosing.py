@@ -137,7 +137,8 @@ def _parts(
         events = Events([node.id])
         if not stays.all() and ids is not None:
             gone = np.flatnonzero(~stays)
-            others = [ids[int(o)] if o >= 0 else None for o in reasons.other[lo + gone].tolist()]
+            other = reasons.other[lo + gone]
+            others = [o if at >= 0 else None for at, o in zip(other, ids.gather(np.maximum(other, 0)), strict=True)]
             codes = [reasons.codes[c] for c in reasons.code[lo + gone].tolist()]
             events.dropped(
                 0, gone, ids[lo + gone], codes, reasons.value[lo + gone], kinds=["dropped"] * len(gone), others=others

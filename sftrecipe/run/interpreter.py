@@ -7,9 +7,11 @@ engine.
 
 from __future__ import annotations
 
+import importlib
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,7 +45,7 @@ class Options:
     """How to run, none of which changes results (but `limit`, which says so in the outputs' names)."""
 
     shard_bytes: int = 16 << 20
-    pool_bytes: int = 512 << 20
+    pool_bytes: int = 64 << 20
     pool_rows: int = 100_000
     limit: int | None = None
     to: str | None = None
@@ -164,13 +166,16 @@ class Run:
         operator = bind_load(self.spec(stage.first, self.store.root / "scratch" / stage.first.id), None)
         pieces = operator.pieces(self.options.shard_bytes)
         digests: dict[str, str] = {}
+        files: dict[str, Path] = {}
         for piece in pieces:
-            file = piece.get("file")
-            label = f"{piece.get('source', '')}:{Path(str(file)).name}" if file else str(piece.get("source", ""))
-            if file and f"{label}" not in digests:
-                digests[label] = file_digest(Path(str(file)))
-            elif not file:
-                digests[label] = str(piece.get("identity"))
+            if file := piece.get("file"):
+                files.setdefault(f"{piece.get('source', '')}:{Path(str(file)).name}", Path(str(file)))
+            else:
+                digests[str(piece.get("source", ""))] = str(piece.get("identity"))
+        with ThreadPoolExecutor(self.engine.workers) as threads:
+            hashed = threads.map(file_digest, files.values())
+            importlib.import_module("polars")  # needed next: hashing holds no lock meanwhile
+            digests |= zip(files, hashed, strict=True)
         return operator, pieces, digests
 
     def _found(self, stage: Stage, key: str, inputs: Sequence[Table]) -> Result | None:
@@ -227,7 +232,7 @@ class Run:
         if not same:
             for file in folder.iterdir():
                 shutil.rmtree(file) if file.is_dir() else file.unlink()
-            atomic_json(path, json.loads(json.dumps(split, default=str)))
+            atomic_json(path, json.loads(json.dumps(split, default=str)), durable=False)
 
     def _done(self, stage: Stage, result: Result, ports: Mapping[str, Table]) -> None:
         from sftrecipe.run.outputs import ensure_written

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sftrecipe.errors import StepError
-from sftrecipe.lazy import np, pa, pl
+from sftrecipe.lazy import np, pa, pl, series_of
 from sftrecipe.ledger import Counts
 from sftrecipe.rows import FIXED, content_hash, row_id
 from sftrecipe.run.bind import StepSpec, bind
@@ -50,7 +50,7 @@ def compute_load(
 ) -> dict[str, Any]:
     """Reads every piece, gives the ids, checks the share of bad rows. Returns the manifest."""
     jobs = [PieceJob(folder, n, spec, dict(p), run.options.shard_bytes) for n, p in enumerate(pieces)]
-    todo = [j for j in jobs if not (folder / f"piece-{j.number:05d}.json").exists()]
+    todo = [j for j in jobs if _piece_result(folder, j.number) is None]
     size = sum(p.get("stop", 0) - p.get("start", 0) for p in pieces)
     run.progress.begin(spec.id, len(jobs), len(jobs) - len(todo))
     models = run.live_models([run.plan.nodes[spec.id]])
@@ -58,11 +58,11 @@ def compute_load(
     read = (
         enumerate(read_piece(j, models) for j in todo)
         if spec.models
-        else run.engine.map(read_piece, todo, heavy=size > run.options.pool_bytes)
+        else run.engine.map(read_piece, todo, heavy=size > run.options.pool_bytes, here=True)
     )
     for _, rows in read:
         run.progress.advance(spec.id, rows)
-    written = [_piece_result(folder, j.number) for j in jobs]
+    written = [w for j in jobs if (w := _piece_result(folder, j.number)) is not None]
     shards = [Written(**s) for w in written for s in w["shards"]]
     bad = _bad_rows(written)
     _share_of_bad(spec, operator, bad, sum(s.rows for s in shards))
@@ -125,7 +125,7 @@ def read_piece(job: PieceJob, models: Mapping[str, Any] | None = None) -> int:
             flush()
     flush()
     data = {"shards": [vars(s) for s in shards], "bad": bad, "lines": lines, "file": str(job.piece.get("file", ""))}
-    atomic_bytes(job.folder / f"piece-{job.number:05d}.json", json.dumps(data).encode())
+    atomic_bytes(job.folder / f"piece-{job.number:05d}.json", json.dumps(data).encode(), durable=False)
     return sum(s.rows for s in shards)
 
 
@@ -172,10 +172,14 @@ def _normal(frame: pl.DataFrame, columns: Mapping[str, str], spec: StepSpec) -> 
     return frame.select(order)
 
 
-def _piece_result(folder: Path, number: int) -> dict[str, Any]:
+def _piece_result(folder: Path, number: int) -> dict[str, Any] | None:
+    """What came of a piece; None if it was not read to its end, or a power cut tore what was noted."""
     import json
 
-    data: dict[str, Any] = json.loads((folder / f"piece-{number:05d}.json").read_bytes())
+    try:
+        data: dict[str, Any] = json.loads((folder / f"piece-{number:05d}.json").read_bytes())
+    except (OSError, ValueError):
+        return None
     for shard in data["shards"]:
         shard["files"] = {k: tuple(v) for k, v in shard["files"].items()}
     return data
@@ -261,7 +265,7 @@ def _ids(hashes: pl.Series) -> pl.Series:
     data = hashes.to_numpy().astype(">u8").tobytes().hex().encode()
     size = np.arange(len(hashes) + 1, dtype=np.int64) * 16
     texts = pa.LargeStringArray.from_buffers(len(hashes), pa.py_buffer(size), pa.py_buffer(data))
-    ids = pl.Series("id", texts)
+    ids = series_of(texts)
     count = pl.DataFrame({"h": hashes}).select(pl.int_range(pl.len()).over("h").alias("n"))["n"].to_numpy()
     again = np.flatnonzero(count)
     if len(again):

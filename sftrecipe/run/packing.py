@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from sftrecipe.errors import StepError
-from sftrecipe.lazy import np, pa, pl
+from sftrecipe.lazy import np, pa, pl, series_of
 from sftrecipe.ledger import Counts, Events
 from sftrecipe.plan import Node
 from sftrecipe.rows import BATCH_ROWS, Rows
@@ -165,7 +165,7 @@ def _starts(start: np.ndarray, borders: np.ndarray) -> list[list[int]]:
 def _lists(flat: Any, borders: np.ndarray) -> pl.Series:
     """Flat values as a list column: list k holds flat[borders[k]:borders[k + 1]]."""
     values = pl.Series(flat).to_arrow(compat_level=pl.CompatLevel.oldest())  # not pa.array: it imports pandas
-    return pl.Series(pa.LargeListArray.from_arrays(pl.Series(borders.astype(np.int64)).to_arrow(), values))
+    return series_of(pa.LargeListArray.from_arrays(pl.Series(borders.astype(np.int64)).to_arrow(), values))
 
 
 def _pack_id(members: list[str], starts: list[int]) -> str:

@@ -63,7 +63,7 @@ class Written:
 
     def save(self, folder: Path) -> None:
         """Marks the part as finished."""
-        atomic_bytes(folder / f"part-{self.number:05d}.json", json.dumps(vars(self)).encode())
+        atomic_bytes(folder / f"part-{self.number:05d}.json", json.dumps(vars(self)).encode(), durable=False)
 
     @classmethod
     def load(cls, folder: Path, number: int) -> Written | None:

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 from sftrecipe.errors import Pending, RowError, SftRecipeError
 from sftrecipe.lazy import pl
 from sftrecipe.ledger import Events, merge_counts
-from sftrecipe.operators import Operator
+from sftrecipe.operators import Operator, overrides
 from sftrecipe.plan import Stage
-from sftrecipe.plan.node import overrides
 from sftrecipe.rows import BATCH_ROWS, Rows
 from sftrecipe.run.batch import ROW, Live, columns_of_batch, view_of
 from sftrecipe.run.bind import bind

@@ -95,13 +95,12 @@ def live(
         given: what stands in for parameters: live models, live operators, Paths.
     """
     from sftrecipe.expressions import TemplateText, compile
-    from sftrecipe.plan.check import functions_of
-    from sftrecipe.registry import Registry
+    from sftrecipe.registry import Functions, Registry
     from sftrecipe.run.context import RunContext
 
     alive = {**DERIVED, "id": "text", **(columns or {})}
     bind: dict[str, Callable[[Any], Any]] = {
-        "expr": lambda v: compile(str(v), alive, {}, functions_of(Registry())),
+        "expr": lambda v: compile(str(v), alive, {}, Functions(Registry())),
         "template": TemplateText,
     }
     for spec in declared.specs(type(operator)).values():

@@ -203,6 +203,23 @@ def test_a_worker_that_dies_is_told(lawless, kitchen):
         lawless("score.bad.dies", options=options, workers=2)
 
 
+def test_a_script_without_a_guard_is_told_and_does_not_hang(kitchen, numbered):
+    kitchen.rows("rows.jsonl", numbered(400))
+    kitchen.recipe("  - load: {path: rows.jsonl, license: MIT}\n  - write: out.jsonl\n")
+    script = kitchen.folder / "unguarded.py"
+    script.write_text(
+        "from sftrecipe.run.interpreter import Options\n"
+        "from sftrecipe.session import Session\n"
+        "options = Options(pool_bytes=0, shard_bytes=4_000)\n"
+        "with Session('recipe.yaml', workers=2, options=options) as session:\n"
+        "    session.run()\n"
+    )
+    done = subprocess.run([sys.executable, script], cwd=kitchen.folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode
+    assert "must stand under `if __name__ == '__main__':`" in done.stderr
+    assert "a worker process died" in done.stderr
+
+
 def stored_files(kitchen):
     return sorted(p for p in (kitchen.folder / ".sftrecipe/objects").rglob("*.parquet") if re.search(r"-\d+-\d+\.rows", p.name))
 
