@@ -36,7 +36,7 @@ class LocalEngine:
         """(number, result), as jobs end."""
         if (here or not heavy) and (self.workers == 1 or len(jobs) == 1):
             yield from ((n, function(job)) for n, job in enumerate(jobs))
-        elif heavy and here:
+        elif here and (heavy or self._pool is not None):
             # this process has its imports done when the others only start; so many jobs, so many are started
             with ThreadPoolExecutor(1) as thread:
                 yield from self._drive([(thread, 1), (self._processes(), self.workers - 1)], function, jobs)

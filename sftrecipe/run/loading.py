@@ -60,7 +60,9 @@ def compute_load(
         if spec.models
         else run.engine.map(read_piece, todo, heavy=size > run.options.pool_bytes, here=True)
     )
-    for _, rows in read:
+    for number, rows in read:
+        for shard in (_piece_result(folder, todo[number].number) or {}).get("shards", ()):
+            Written(**shard).trust(folder)
         run.progress.advance(spec.id, rows)
     written = [w for j in jobs if (w := _piece_result(folder, j.number)) is not None]
     shards = [Written(**s) for w in written for s in w["shards"]]

@@ -41,6 +41,7 @@ def stream(run: Run, stage: Stage, folder: Path, source: Table, ports: Mapping[s
     run.progress.begin(stage.id, len(jobs), len(done))
     results = _with_models(run, stage, todo, ports) if _needs_this_process(run, stage) else _on_engine(run, stage, todo)
     for number, written in results:
+        written.trust(folder)
         done[number] = written
         run.progress.advance(stage.id, written.rows_in)
     written = [done[n] for n in sorted(done)]
@@ -77,7 +78,7 @@ def _needs_this_process(run: Run, stage: Stage) -> bool:
 
 def _on_engine(run: Run, stage: Stage, jobs: list[PartJob]) -> Any:
     heavy = any(n.operator.heavy for n in stage.nodes) and sum(j.part.rows for j in jobs) >= run.options.pool_rows
-    for at, written in run.engine.map(run_part, jobs, heavy=heavy):
+    for at, written in run.engine.map(run_part, jobs, heavy=heavy, here=not heavy):
         yield jobs[at].number, written
 
 
