@@ -106,7 +106,7 @@ class Auto(Write):
         )
 
     def write(self, data: Dataset, folder: Path) -> Mapping[str, Any]:
-        """Writes below `folder`. Facts: rows, files (path, rows, bytes, sha256), rows by licence and by source."""
+        """Writes below `folder`. Facts: rows, files (path, rows, bytes), rows by licence and by source."""
         from sftrecipe_io.outfiles import facts_of
         from sftrecipe_io.survey import survey
 

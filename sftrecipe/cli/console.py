@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from sftrecipe.errors import Problem, SftRecipeError, StepError
@@ -74,9 +75,8 @@ class Terminal:
     """Progress: a live line with rows a second and time left; where nobody watches, a plain line now and then."""
 
     def __init__(self, quiet: bool = False) -> None:
-        self.console = err()
         self.quiet = quiet
-        self.live = self.console.is_terminal and not quiet
+        self.live = not quiet and self.console.is_terminal
         self.cached: dict[str, bool] = {}
         self._bar: Any = None
         self._task: Any = None
@@ -84,6 +84,11 @@ class Terminal:
         self._rows = self._parts = self._of = 0
         self._name = ""
         logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[_Lines(self)])
+
+    @cached_property
+    def console(self) -> Console:
+        """Standard error, once there is something to say."""
+        return err()
 
     def begin(self, name: str, parts: int, done: int) -> None:
         """A stage starts."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,7 +71,7 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     facts = dict(operator.write(Typed(frame, shards), folder))
     for file in facts["files"]:
-        assert hashlib.sha256((folder / file["path"]).read_bytes()).hexdigest() == file["sha256"]
+        assert (folder / file["path"]).stat().st_size == file["bytes"]
     assert sorted(f["path"] for f in facts["files"]) == sorted(
         str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()
     )
