@@ -8,9 +8,9 @@ whenever the union has K rows; `overall: n1` instead of a budget gives that unio
 `rule: middle` (Li et al. 2024, IFD's pre-experience): of every cluster the rows between the `low` and `high` percentile
 of `by`, every (n // each)-th of the n of them, `each` in all (in id order). Authors: k = 100, each = 10, 25 to 75.
 
-k-means is scikit-learn's (Lloyd, k-means++, seeded by the step, one thread), over rows in id order, so that neither the
-order of rows nor threads matter; float32 sums may differ between machines, hence `approximate`. Cost: 2 N k d a pass,
-one copy of the vectors.
+k-means (`kmeans.py`) is seeded by the step and goes over rows in id order, so that neither the order of rows nor
+threads matter; float32 sums may differ between machines, hence `approximate`. Cost: 2 N k d a pass, one copy of the
+vectors.
 """
 
 from __future__ import annotations
@@ -22,24 +22,10 @@ from typing import ClassVar, Literal
 from sftrecipe import Choice, Column, Dataset, Dropped, Expr, Param
 from sftrecipe.lazy import np
 from sftrecipe_diversity.budget import Budget, Budgeted, Pool, column_of, numbers
+from sftrecipe_diversity.kmeans import k_means, principal
 from sftrecipe_diversity.space import drop_zeros
 
-__all__ = ["Clusters", "best_of_each", "by_cluster", "k_means", "middle"]
-
-
-def k_means(x: np.ndarray, clusters: int, seed: int, *, variance: float | None = None, passes: int = 100) -> np.ndarray:
-    """Cluster of each row of x [N, d], int64 [N]. x is overwritten. `variance`: principal components that explain this
-    share first.
-    """
-    from sklearn.cluster import KMeans
-    from sklearn.decomposition import PCA
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1):
-        if variance is not None:
-            x = PCA(n_components=variance, svd_solver="full").fit_transform(x)
-        made = KMeans(min(clusters, len(x)), n_init=1, max_iter=passes, random_state=seed % 2**32, copy_x=False).fit(x)
-    return np.asarray(made.labels_, dtype=np.int64)
+__all__ = ["Clusters", "best_of_each", "by_cluster", "middle"]
 
 
 def by_cluster(order: np.ndarray, label: np.ndarray) -> list[np.ndarray]:
@@ -79,6 +65,7 @@ class Clusters(Budgeted):
     """
 
     source = "Ge et al. 2024, Clustering and Ranking (CaR); Li et al. 2024, From Quantity to Quality (IFD)"
+    version = 2
     approximate = True
     endless = True
 
@@ -135,7 +122,8 @@ class Clusters(Budgeted):
         rows = pool.order()
         if len(rows):
             count = self.clusters or max(1, math.isqrt(len(rows) // 2))
-            label[rows] = k_means(x[rows], count, self.context.seed, variance=self.variance)
+            own = x[rows] if self.variance is None else principal(x[rows], self.variance)
+            label[rows] = k_means(own, count, self.context.seed)
         return label
 
     def _choice(self, pool: Pool, kept: np.ndarray, passed: np.ndarray, label: np.ndarray, value: np.ndarray) -> Choice:

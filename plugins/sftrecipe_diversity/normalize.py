@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from sftrecipe import Column, Dataset, Embedder, File, Into, Param, StepError, Tag
 from sftrecipe.lazy import np, pl
+from sftrecipe_diversity.dbscan import dbscan
 
 if TYPE_CHECKING:
     from sftrecipe import Rows
@@ -71,14 +72,11 @@ def fold(tags: Sequence[str], stem: str | None = "english") -> list[str]:
 
 def merge_similar(tags: Sequence[str], vectors: np.ndarray, eps: float, min_samples: int = 2) -> dict[str, str]:
     """Stage 3: {tag: first of its DBSCAN cluster}. `tags` by frequency; `vectors` [T, d]; `eps`: cosine distance."""
-    from sklearn.cluster import DBSCAN
-
-    # float64, so that a distance near eps falls on the same side wherever it is computed
-    labels = DBSCAN(eps=eps, min_samples=min_samples, metric="cosine").fit_predict(vectors.astype(np.float64))
+    labels = dbscan(vectors, eps, min_samples).tolist()
     first: dict[int, str] = {}
-    for tag, label in zip(tags, labels.tolist(), strict=True):
+    for tag, label in zip(tags, labels, strict=True):
         first.setdefault(label, tag)
-    return {tag: tag if label < 0 else first[label] for tag, label in zip(tags, labels.tolist(), strict=True)}
+    return {tag: tag if label < 0 else first[label] for tag, label in zip(tags, labels, strict=True)}
 
 
 def implications(pairs: pl.DataFrame, support: int, confidence: float) -> pl.DataFrame:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sftrecipe_diversity.clusters import Clusters, best_of_each, by_cluster, k_means, middle
+from sftrecipe_diversity.clusters import Clusters, best_of_each, by_cluster, middle
+from sftrecipe_diversity.kmeans import k_means
 from tests.diversity.select_pools import choose, clumped, frame_of, ids_of, ready, story
 
 

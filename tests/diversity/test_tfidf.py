@@ -107,6 +107,18 @@ def test_directions_are_those_of_the_singular_value_decomposition(
     assert np.allclose((exact * near).sum(1), 1, atol=1e-3)  # the randomised road ends at the same place, sign included
 
 
+@pytest.mark.parametrize("shape", [(300, 500), (500, 300)])
+def test_the_randomised_road_is_that_of_scikit_learn(shape: tuple[int, int]) -> None:
+    from sklearn.decomposition import TruncatedSVD
+
+    draw = np.random.default_rng(4)
+    matrix = csr_matrix((draw.random(shape) * (draw.random(shape) < 0.05)).astype(np.float32))
+    expected = TruncatedSVD(20, n_iter=4, random_state=0).fit(matrix)
+    values, vectors = tfidf._randomised(matrix, 20)
+    assert np.allclose(values, expected.singular_values_, rtol=1e-5)
+    assert np.allclose(np.abs((vectors * expected.components_).sum(axis=1)), 1, atol=1e-4)
+
+
 @pytest.mark.parametrize("exact", [1000, 0])
 def test_signs_are_fixed(exact: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tfidf, "_EXACT", exact)

@@ -6,10 +6,16 @@ Imports inside functions count; those for type checkers only do not.
 from __future__ import annotations
 
 import importlib
+import re
+import sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
 
 import pytest
 
 from tests.style.source import core, plugins
+
+ROOT = Path(__file__).parents[2]
 
 LEVELS: list[tuple[str, ...]] = [
     ("errors", "lazy"),
@@ -160,3 +166,27 @@ def test_heavy_libraries_are_imported_late(module):
         n.module or "" for n in top if isinstance(n, ast.ImportFrom)
     ]
     assert [n for n in names if n.split(".")[0] in LATE] == []
+
+
+def declared(*extras: str) -> set[str]:
+    """Names of the distributions that pyproject.toml asks for, by PEP 503."""
+    try:
+        import tomllib
+    except ModuleNotFoundError:  # Python 3.10
+        import tomli as tomllib
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = [*project["dependencies"], *(r for e in extras for r in project["optional-dependencies"][e])]
+    return {re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", line)[0]).lower() for line in asked}
+
+
+@pytest.mark.parametrize("module", [*core(), *plugins()], ids=str)
+def test_what_is_imported_is_asked_for(module):
+    """A library that only happens to be there, because another one brings it, is missing one day."""
+    theirs = packages_distributions()
+    known = declared("all") | (declared("dev") if module.name.startswith("sftrecipe.testing") else set())
+    for imported in module.imports():
+        first = imported.module.split(".")[0]
+        if first in sys.stdlib_module_names or first.startswith("sftrecipe"):
+            continue
+        names = {re.sub(r"[-_.]+", "-", d).lower() for d in theirs.get(first, [first])}
+        assert names & known, f"line {imported.line}: {first} is not in pyproject.toml"
