@@ -104,7 +104,7 @@ def main() -> None:
     given = parser.parse_args()
     corpus = str(given.corpus.absolute())
     python = sys.executable
-    tool = [python, "-c", "from sftrecipe.cli import main; main()", "run", "-q"]
+    tool = [python, "-c", "from sftrecipe.cli import script; script()", "run", "-q"]
 
     def ours(name: str) -> list[list[str]]:
         return [[*tool, str(HERE / "recipes" / f"{name}.yaml"), "-p", f"path={corpus}", "-p", f"out=out/{name}.jsonl"]]

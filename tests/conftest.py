@@ -57,7 +57,7 @@ class Kitchen:
 
     def cli(self, *args: str, env: Mapping[str, str] | None = None, timeout: float = 120, check: int | None = None) -> Any:
         """Runs the command line in the folder."""
-        command = [sys.executable, "-c", "from sftrecipe.cli import main; main()", *args]
+        command = [sys.executable, "-c", "from sftrecipe.cli import script; script()", *args]
         merged = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", **(env or {})}
         done = subprocess.run(command, cwd=self.folder, env=merged, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL)
         if check is not None:

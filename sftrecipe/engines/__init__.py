@@ -9,7 +9,10 @@ __all__ = ["Engine"]
 
 
 class Engine(Protocol):
-    """Sees functions that pickle and small arguments; rows travel through the store, never through a pipe."""
+    """Sees functions that pickle and small arguments; rows travel through the store, never through a pipe.
+
+    One that starts processes may have `warm(modules)` too: heavy jobs will follow soon, whose code these modules are.
+    """
 
     workers: int
 

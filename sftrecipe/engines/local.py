@@ -5,6 +5,8 @@ Processes are spawned, never forked: forking after threads were started hangs.
 
 from __future__ import annotations
 
+import atexit
+import importlib
 import multiprocessing
 import os
 import signal
@@ -78,6 +80,11 @@ class LocalEngine:
             for future in running:
                 future.cancel()
 
+    def warm(self, modules: Sequence[str]) -> None:
+        """Starts the processes that heavy jobs will need, and has them import these modules meanwhile."""
+        for _ in range(self.workers - 1):
+            self._processes().submit(_import, tuple(modules))
+
     def _processes(self) -> ProcessPoolExecutor:
         if self._pool is None:
             spawn = multiprocessing.get_context("spawn")
@@ -94,6 +101,13 @@ class LocalEngine:
 def _start() -> None:
     # Ctrl-C reaches the whole process group: the driver alone decides what it means
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # whatever a job made is on disk when it returns: taking Polars and its threads down is work for nobody
+    atexit.register(os._exit, 0)
+
+
+def _import(modules: Sequence[str]) -> None:
+    for name in modules:
+        importlib.import_module(name)
 
 
 def available() -> int:

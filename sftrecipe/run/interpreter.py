@@ -8,6 +8,7 @@ engine.
 from __future__ import annotations
 
 import importlib
+import json
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
@@ -23,14 +24,14 @@ from sftrecipe.errors import Pending, StepError, StoreDamaged
 from sftrecipe.hooks import Observers
 from sftrecipe.ledger import Counts
 from sftrecipe.plan import Node, Plan, Stage, make_stages
-from sftrecipe.plan.keys import file_digest, key_of, step_parts, step_seed
+from sftrecipe.plan.keys import canonical, file_digest, key_of, step_parts, step_seed
 from sftrecipe.recipe import Ref
 from sftrecipe.run.bind import StepSpec, spec_of
 from sftrecipe.run.dataset import StoredDataset
 from sftrecipe.run.expect import check_expectations
-from sftrecipe.run.loading import bind_load, compute_load
+from sftrecipe.run.loading import bind_load, compute_load, read_piece
 from sftrecipe.run.progress import Progress, Silent
-from sftrecipe.run.record import usage
+from sftrecipe.run.record import last_parts, usage
 from sftrecipe.run.result import Result, assemble, dropped_table, quarantine_table
 from sftrecipe.store import Store, sha256_of
 from sftrecipe.table import Table
@@ -131,7 +132,6 @@ class Run:
             self.observers.started(node)
         inputs = [self.table(r) for r in stage.first.inputs]
         ports = {f"{n.id}.{name}": self.table(ref) for n in stage.nodes for name, ref in n.step.ports.items()}
-        loader, pieces, load_parts = self._load(stage)
         parts = []
         for node in stage.nodes:
             seed = step_seed(self.plan.recipe.seed, node)
@@ -139,6 +139,7 @@ class Run:
             one = step_parts(node, seed, self.plan.providers, artefacts)
             self.parts[node.id] = one
             parts.append(one)
+        loader, pieces, load_parts = self._load(stage)
         # names count where there are several inputs: a mix speaks of them. Alone, an input is its rows.
         several = len(inputs) > 1
         digests = {
@@ -172,11 +173,23 @@ class Run:
                 files.setdefault(f"{piece.get('source', '')}:{Path(str(file)).name}", Path(str(file)))
             else:
                 digests[str(piece.get("source", ""))] = str(piece.get("identity"))
+        self._warm(stage.first, sum(f.stat().st_size for f in files.values()))
         with ThreadPoolExecutor(self.engine.workers) as threads:
             hashed = threads.map(file_digest, files.values())
             importlib.import_module("polars")  # needed next: hashing holds no lock meanwhile
             digests |= zip(files, hashed, strict=True)
         return operator, pieces, digests
+
+    def _warm(self, node: Node, size: int) -> None:
+        """Processes take as long to start as the input to be hashed: a large load that will hardly be found in the
+        store has them started before.
+        """
+        warm = getattr(self.engine, "warm", None)
+        if warm is None or self.replay or size <= self.options.pool_bytes or not node.operator.heavy:
+            return
+        before = {k: v for k, v in last_parts(self).get(node.id, {}).items() if k != "inputs"}
+        if before != json.loads(canonical(self.parts[node.id])):
+            warm(["polars", "pyarrow", read_piece.__module__, type(node.operator).__module__])
 
     def _found(self, stage: Stage, key: str, inputs: Sequence[Table]) -> Result | None:
         manifest = self.store.manifest(key)
@@ -219,8 +232,6 @@ class Run:
 
     def _same_split(self, folder: Path, inputs: Sequence[Table], pieces: Sequence[Any]) -> None:
         """Finished shards of an unfinished stage are kept only if the shards are cut alike."""
-        import json
-
         from sftrecipe.store import atomic_json
 
         split = {"inputs": [[p.rows for p in t.parts] for t in inputs], "pieces": [dict(p) for p in pieces]}

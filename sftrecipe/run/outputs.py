@@ -77,10 +77,13 @@ def ensure_written(run: Run, node: Node, result: Result) -> dict[str, Any]:
     facts = dict(result.manifest["written"])
     target = target_of(run, node)
     base = Path(facts["base"]) if "base" in facts else target.parent
-    whole = all((base / name).is_file() and sha256_of(base / name) == sha for name, sha in facts["files"].items())
-    if result.cached and (not whole or facts["target"] != str(target)):
+    if result.cached and (facts["target"] != str(target) or not _whole(base, facts["files"])):
         facts = put(run, node, result.folder, result.inputs[0])
     return {"step": node.id, **facts}
+
+
+def _whole(base: Path, files: Mapping[str, str]) -> bool:
+    return all((base / name).is_file() and sha256_of(base / name) == sha for name, sha in files.items())
 
 
 def put(run: Run, node: Node, folder: Path, source: Table) -> dict[str, Any]:

@@ -151,7 +151,7 @@ def test_130_an_interrupt_says_how_to_go_on(kitchen):
     command = [
         sys.executable,
         "-c",
-        "from sftrecipe.cli import main; main()",
+        "from sftrecipe.cli import script; script()",
         "run",
         "recipe.yaml",
         "--plugin",

@@ -305,7 +305,7 @@ class Slow(Score):
 
 
 def start(kitchen, *args, **env):
-    command = [sys.executable, "-c", "from sftrecipe.cli import main; main()", *args]
+    command = [sys.executable, "-c", "from sftrecipe.cli import script; script()", *args]
     merged = {**os.environ, "NO_COLOR": "1", **env}
     return subprocess.Popen(command, cwd=kitchen.folder, env=merged, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -385,7 +385,7 @@ def test_a_reader_that_goes_away_is_no_traceback(kitchen, numbered):
     kitchen.rows("rows.jsonl", numbered(300))
     kitchen.recipe("  - load: {path: rows.jsonl, license: MIT}\n  - write: out.jsonl\n")
     kitchen.cli("run", "recipe.yaml", check=0)
-    command = f"{sys.executable} -c 'from sftrecipe.cli import main; main()' head recipe.yaml load.auto -n 300 | head -n 1"
+    command = f"{sys.executable} -c 'from sftrecipe.cli import script; script()' head recipe.yaml load.auto -n 300 | head -n 1"
     done = subprocess.run(command, shell=True, cwd=kitchen.folder, capture_output=True, text=True, timeout=60, env={**os.environ, "NO_COLOR": "1"})
     assert "Traceback" not in done.stderr
 

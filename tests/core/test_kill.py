@@ -34,7 +34,7 @@ STEPS = """
 
 
 def start(folder):
-    command = [sys.executable, "-c", "from sftrecipe.cli import main; main()", "run", "recipe.yaml", "--shard-mb", "1"]
+    command = [sys.executable, "-c", "from sftrecipe.cli import script; script()", "run", "recipe.yaml", "--shard-mb", "1"]
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
 
 

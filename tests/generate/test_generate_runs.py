@@ -252,7 +252,7 @@ KILLED = LOAD + (
 
 
 def start(kitchen):
-    command = [sys.executable, "-c", "from sftrecipe.cli import main; main()", "run", "recipe.yaml"]
+    command = [sys.executable, "-c", "from sftrecipe.cli import script; script()", "run", "recipe.yaml"]
     return subprocess.Popen(command, cwd=kitchen.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ)
 
 
