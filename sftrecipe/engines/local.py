@@ -10,6 +10,7 @@ import importlib
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -103,6 +104,15 @@ def _start() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # whatever a job made is on disk when it returns: taking Polars and its threads down is work for nobody
     atexit.register(os._exit, 0)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # a driver that is killed cannot end its workers: each holds an end of the pipe that it waits at, and would stay
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _import(modules: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from sftrecipe.engines.local import LocalEngine
@@ -71,3 +72,23 @@ def test_the_short_way_out_keeps_code_and_words(body, code, out, err):
     assert done.returncode == code
     assert done.stdout.strip() == out
     assert err in done.stderr
+
+
+DRIVER = """
+import time
+from sftrecipe.engines.local import LocalEngine
+if __name__ == "__main__":
+    engine = LocalEngine(2)
+    print("ready", [n for n, _ in engine.map(time.sleep, [0.1], heavy=True)], flush=True)
+    for _ in engine.map(time.sleep, [60], heavy=True): pass
+"""
+
+
+def test_workers_end_with_a_driver_that_is_killed(tmp_path):
+    (tmp_path / "driver.py").write_text(DRIVER)
+    with subprocess.Popen([sys.executable, "driver.py"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as driver:
+        assert driver.stdout.readline() == "ready [0]\n"
+        children = psutil.Process(driver.pid).children(recursive=True)
+        assert len(children) >= 2  # the worker, and what tracks its semaphores
+        driver.kill()
+        assert psutil.wait_procs(children, timeout=30)[1] == []
