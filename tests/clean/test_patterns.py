@@ -26,7 +26,7 @@ DIGESTS: dict[str, tuple[int, str]] = {
     "cutoff": (1, "72679a26e2f0"),
     "disclaimer": (1, "f67195bb9962"),
     "identity": (2, "e2642734b815"),
-    "refusal": (1, "4652d9031ec2"),
+    "refusal": (2, "190e8242864b"),
 }
 
 
