@@ -24,13 +24,20 @@ sets lie in the scratch folder, 4 bytes a shingle and 128 bytes a row.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from sftrecipe import Choice, Column, Dataset, Dropped, Expr, Filter, Param
 from sftrecipe.lazy import np, pl
-from sftrecipe_clean.duplicates import columns_read, keep_problems, text_column, worth_of
+from sftrecipe_clean.duplicates import (
+    columns_read,
+    keep_problems,
+    licenses_apart,
+    text_column,
+    warn_of_licenses,
+    worth_of,
+)
 from sftrecipe_clean.groups import kept_of_group, kept_of_pairs, preference
 from sftrecipe_clean.links import Links, buckets
 from sftrecipe_clean.minhash import band_keys, meeting_chance, sketch
@@ -62,6 +69,7 @@ class NearDuplicates(Filter):
 
     version: ClassVar[int] = 2
     source: ClassVar[str] = "Broder 1997; Lee et al. 2022 (minhash); OpenThoughts 2025 (ratio)"
+    reads: ClassVar[Sequence[str]] = ("license",)
     artefacts: dict[str, Any]
 
     wants: ClassVar[Mapping[str, str]] = {"by": "text"}
@@ -83,8 +91,8 @@ class NearDuplicates(Filter):
     scope: Literal["component", "kept"] = Param(
         "component", doc="Chains count as one group, or: go only for a row that stays."
     )
-    keep: Literal["first", "longest", "best"] = Param(  # type: ignore[assignment]
-        "first", doc="Which row of a group stays; of equals the first."
+    keep: Literal["first", "longest", "best", "strictest"] = Param(  # type: ignore[assignment]
+        "first", doc="Which row of a group stays; of equals the first. `strictest`: by licence."
     )
     score: Column | None = Param(None, doc="With `keep: best`: the column whose highest value stays.")
 
@@ -113,6 +121,9 @@ class NearDuplicates(Filter):
         stays = kept == np.arange(len(data))
         gone = np.flatnonzero(~stays)
         self._tell(links, len(a), len(gone))
+        apart = licenses_apart(data, gone, kept)
+        warn_of_licenses(apart, self.context.log)
+        self.artefacts["licenses"] = apart
         return Choice(np.flatnonzero(stays), [Dropped(gone, "near_duplicate", kept[gone], alike[gone])])
 
     def _by_sketch(self, data: Dataset) -> tuple[Links, Floats]:
