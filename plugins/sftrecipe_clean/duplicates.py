@@ -7,8 +7,8 @@ Two rows are equal when their texts have the same 128-bit BLAKE2b hash. Differen
 Unicode punctuation (category P), `% # @ & * / \\ -` stay, so that `1/2` and `1*2` are two texts; `3.5` and `3,5` are
 one.
 
-Equal rows may come from sources under different licences. Then the row that stays carries its own licence only: the step
-warns, and its artefact `licenses` counts such pairs. `keep: strictest` lets the row with the strictest licence stay
+Equal rows may come from sources under different licences. Then the row that stays carries its own licence only: the
+step warns, and its artefact `licenses` counts such pairs. `keep: strictest` lets the row with the strictest licence stay
 (`spdx.strictness`: no statement, then no commerce, no changes, share alike, attribution, public domain).
 
 Hashes are made shard by shard; grouping sorts them on the driver. Cost: 2 microseconds for a text of 1 kB (normalised:
@@ -132,9 +132,7 @@ def licenses_apart(data: Dataset, gone: Ints, kept: Ints) -> pl.DataFrame:
 
 def warn_of_licenses(apart: pl.DataFrame, log: Any) -> None:
     """A word about rows that go for a row under a less strict licence."""
-    looser = [
-        (kept, dropped, rows) for kept, dropped, rows in apart.rows() if strictness(kept) < strictness(dropped)
-    ]
+    looser = [(kept, dropped, rows) for kept, dropped, rows in apart.rows() if strictness(kept) < strictness(dropped)]
     if looser:
         log.warning(
             "%d rows go for one under a less strict licence (%s): `keep: strictest` keeps the other, `filter.license` "

@@ -52,7 +52,8 @@ UNKNOWN = frozenset({"", "noassertion", "none", "unknown", "other", "n/a", "tbd"
 """What stands for no statement, in lower case."""
 
 _COPYLEFT = (
-    "agpl", "cdla-sharing", "cecill", "epl", "eupl", "gfdl", "gpl", "lgpl", "lppl", "mpl", "ms-pl", "odbl", "osl", "ofl",
+    "agpl", "cdla-sharing", "cecill", "epl", "eupl", "gfdl", "gpl", "lgpl", "lppl", "mpl", "ms-pl", "odbl", "osl",
+    "ofl",
 )  # fmt: skip
 _SPELLING = {id_.lower(): id_ for id_ in KNOWN}
 _TOKEN = re.compile(r"\s*(\(|\)|[^\s()]+)")
