@@ -8,8 +8,8 @@ Unicode punctuation (category P), `% # @ & * / \\ -` stay, so that `1/2` and `1*
 one.
 
 Equal rows may come from sources under different licences. Then the row that stays carries its own licence only: the
-step warns, and its artefact `licenses` counts such pairs. `keep: strictest` lets the row with the strictest licence stay
-(`spdx.strictness`: no statement, then no commerce, no changes, share alike, attribution, public domain).
+step warns, and its artefact `licenses` counts such pairs. `keep: strictest` lets the row with the strictest licence
+stay (`spdx.strictness`: no statement, then no commerce, no changes, share alike, attribution, public domain).
 
 Hashes are made shard by shard; grouping sorts them on the driver. Cost: 2 microseconds for a text of 1 kB (normalised:
 16), 24 bytes a row.
