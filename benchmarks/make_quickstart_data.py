@@ -102,13 +102,13 @@ def make_math(read: dict[str, list[Row]], leaked: Sequence[Row]) -> list[Row]:
 
 
 def make_chat(read: dict[str, list[Row]]) -> list[Row]:
-    """60 conversations: 46 identity dialogues (many alike), 6 Chinese ones, 8 with tools; all in the sharegpt schema."""
-    rows = draw(read["multiturn/fastchat_dummy_conversation.json.gz"], 46)
+    """60 conversations: 10 identity dialogues, 28 Chinese ones, 22 with tools; all in the sharegpt schema."""
+    rows = draw(read["multiturn/fastchat_dummy_conversation.json.gz"], 10)
     words = {"user": "human", "assistant": "gpt"}
-    for row in draw([row for row in read["zh/crosswoz_val_messages.jsonl.gz"] if _size(row) <= 1100], 6):
+    for row in draw([row for row in read["zh/crosswoz_val_messages.jsonl.gz"] if _size(row) <= 1200], 28):
         turns = [{"from": words[message["role"]], "value": message["content"]} for message in row["messages"]]
         rows.append({"id": row["id"], "conversations": turns})
-    return rows + draw([row for row in read["multiturn/lf_glaive_toolcall_en_demo.json.gz"] if _size(row) <= 1000], 8)
+    return rows + draw([row for row in read["multiturn/lf_glaive_toolcall_en_demo.json.gz"] if _size(row) <= 1000], 22)
 
 
 def draw(rows: Sequence[Row], count: int) -> list[Row]:
@@ -162,9 +162,9 @@ def notice(counts: dict[str, int]) -> str:
             ("math/gsm8k_test.jsonl.gz", "two rows of evals.jsonl: contamination on purpose"),
         ),
         "chat.jsonl": (
-            ("multiturn/fastchat_dummy_conversation.json.gz", "46 rows, unchanged"),
-            ("zh/crosswoz_val_messages.jsonl.gz", "6 dialogues; annotations left out, written in the sharegpt schema"),
-            ("multiturn/lf_glaive_toolcall_en_demo.json.gz", "8 rows of at most 1,000 bytes, unchanged"),
+            ("multiturn/fastchat_dummy_conversation.json.gz", "10 rows, unchanged"),
+            ("zh/crosswoz_val_messages.jsonl.gz", "28 dialogues; annotations left out, written in the sharegpt schema"),
+            ("multiturn/lf_glaive_toolcall_en_demo.json.gz", "22 rows of at most 1,000 bytes, unchanged"),
         ),
         "evals.jsonl": (
             ("multiturn/mt_bench_question.jsonl", "14 first turns, as `question`"),

@@ -19,6 +19,10 @@ Methods differ in what they see, so a step names its own (T: flagged, -: missed,
     ratio     The characters of both agree to `threshold` (0.95), case and punctuation included (OpenThoughts).
     default   coverage, and `exact` for items of fewer than n tokens (`short_items`), which have no n-gram.
 
+What is searched is every user message of a row, one by one, and each user message of an evaluation row is an item of
+its own: a benchmark question leaks in the first turn of a conversation as well as in the last. `roles` or `text` name
+other places (`roles: [user, assistant]`: answers too; `text: conversation`: all in one).
+
 `short_items` and `exact` look only for items with at least `min_words` different tokens: "What is the answer?" is no
 leak. What a method cannot see is counted a source in the artefact `evals`. Nothing lexical sees a paraphrase.
 
@@ -36,7 +40,7 @@ from sftrecipe import Dataset, Expr, Filter, Flow, Param, StepError, Tag
 from sftrecipe.lazy import np, pl
 from sftrecipe_clean.eval_index import Anchors, GramIndex
 from sftrecipe_clean.ratio_index import RatioIndex
-from sftrecipe_clean.texts import text_of
+from sftrecipe_clean.texts import role_texts, text_of
 from sftrecipe_clean.tokens import token_list, token_table
 
 if TYPE_CHECKING:
@@ -66,12 +70,18 @@ class _Search:
     threshold: float | None = Param(
         None, ge=0, le=1, doc="Share above which (ratio: from which) a row holds an item. Null: 0.5, ratio 0.95."
     )
-    text: Expr = Param("query", doc="The side of the training row that is searched.")
-    against_text: Expr = Param("query", doc="The text of an evaluation row that is looked for.")
+    roles: list[str] | None = Param(
+        None, doc="Search every message of these roles, one by one. Null: [user], unless `text` is given."
+    )
+    text: Expr | None = Param(None, doc="Search this text of the training row instead of its messages.")
+    against_text: Expr | None = Param(
+        None, doc="The text of an evaluation row that is looked for. Null: each of its user messages is an item."
+    )
     short_items: bool = Param(True, doc="Also look for items of fewer than n tokens, as a whole (coverage, any).")
     min_words: int = Param(5, ge=1, doc="Fewest different tokens of an item that is looked for as a whole.")
 
     reads: ClassVar[Sequence[str]] = ("id",)
+    version: ClassVar[int] = 2
     source: ClassVar[str] = "Lambert et al. 2024 (coverage); Muennighoff et al. 2025 (any); OpenThoughts 2025 (ratio)"
     floor: ClassVar[float] = 0.5
     artefacts: dict[str, Any]
@@ -87,10 +97,9 @@ class _Search:
         """`against_text` is read from the evaluation rows, not from these."""
         from sftrecipe.expressions import columns_of
 
-        return Flow(
-            tuple(dict.fromkeys((*self.reads, *columns_of(str(self.params["text"]), columns)))),
-            getattr(self, "writes", {}),
-        )
+        text = self.params["text"]
+        searched = ("messages",) if text is None else columns_of(str(text), columns)
+        return Flow(tuple(dict.fromkeys((*self.reads, *searched))), getattr(self, "writes", {}))
 
     def check(self) -> Iterable[str]:
         """Parameters that do not go together."""
@@ -98,6 +107,10 @@ class _Search:
             yield "`method: ratio` needs a threshold of at least 0.8; for looser likeness use `method: coverage`"
         if self.params["method"] in ("any", "exact") and self.params["threshold"] is not None:
             yield f"`method: {self.params['method']}` has no threshold"
+        if self.params["roles"] is not None and self.params["text"] is not None:
+            yield "give `roles` or `text`, not both"
+        if self.params["roles"] == []:
+            yield "`roles` is empty: nothing would be searched"
 
     def fit(self, data: Dataset) -> Mapping[str, Any]:
         """The index of the evaluation items in `against`; the training rows are not looked at."""
@@ -107,15 +120,8 @@ class _Search:
                 step=self.name,
                 help="name the evaluation rows: `from: {against: evals}`",
             )
-        texts = self.against.eval(self.against_text)
-        if texts.dtype not in (pl.String, pl.Null):
-            raise StepError(
-                f"`against_text` gives {texts.dtype}, not text",
-                step=self.name,
-                help="name a text column of the evaluation rows",
-            )
-        texts = texts.cast(pl.String).fill_null("")
-        items = self.against.frame("id", "source").with_columns(texts.alias("text"))
+        items = self._items()
+        texts = items["text"]
         if self.params["method"] == "ratio":
             seen = texts.str.len_chars().to_numpy() > 0
             state = RatioIndex.build(texts, self._limit()).save()
@@ -128,6 +134,25 @@ class _Search:
         )
         self.artefacts = {"evals": counts.sort("source")}
         return {"items": items, **state}
+
+    def _items(self) -> pl.DataFrame:
+        """id, source, text of what is looked for. An evaluation row without a user message is an item without text."""
+        against = getattr(self, "against_text", None)
+        if against is None:
+            rows = self.against.frame("id", "source", "messages")
+            texts, row = role_texts(rows["messages"], ["user"])
+            asked = pl.DataFrame({"row": row, "text": texts}, schema={"row": pl.Int64, "text": pl.String})
+            numbered = rows.select("id", "source").with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("row"))
+            items = numbered.join(asked, on="row", how="left", maintain_order="left_right").drop("row")
+            return items.with_columns(pl.col("text").fill_null(""))
+        texts = self.against.eval(against)
+        if texts.dtype not in (pl.String, pl.Null):
+            raise StepError(
+                f"`against_text` gives {texts.dtype}, not text",
+                step=self.name,
+                help="name a text column of the evaluation rows",
+            )
+        return self.against.frame("id", "source").with_columns(texts.cast(pl.String).fill_null("").alias("text"))
 
     def _index(self, table: WordTable) -> tuple[npt.NDArray[np.bool_], dict[str, Any]]:
         """Which items can be seen at all, and the index as arrays."""
@@ -163,14 +188,32 @@ class _Search:
             return 0.0
         return float((0.95 if self.params["method"] == "ratio" else self.floor) if given is None else given)
 
-    def _best(self, rows: Rows) -> tuple[Floats, Ints]:
-        """(share, item): what each row holds most of, of equals the first; 0 and -1 if none is above the threshold."""
-        texts = text_of(rows, self.text, self.name)
+    def _best(self, rows: Rows) -> tuple[Floats, Ints, pl.Series]:
+        """(share, item, text): what each row holds most of, of equals the first, and where it stands.
+
+        0 and -1 if nothing is above the threshold.
+        """
+        if getattr(self, "text", None) is not None:
+            texts = text_of(rows, self.text, self.name)
+            share, item = self._search(rows, texts, f"sftrecipe.tokens:{self.params['text']}")
+            return share, item, texts
+        texts, row = role_texts(rows["messages"], self.params["roles"] or ["user"])
+        share, item = self._search(rows, texts, None)
+        # of a row's messages the one that holds most, then the one with the first item, then the first
+        order = np.lexsort((item, -share, row))
+        best = order[np.unique(row[order], return_index=True)[1]]
+        shares, items = np.zeros(len(rows)), np.full(len(rows), -1, np.int64)
+        shares[row[best]], items[row[best]] = share[best], item[best]
+        place = pl.Series([None] * len(rows), dtype=pl.UInt32).scatter(row[best], best.astype(np.uint32))
+        return shares, items, texts.gather(place)
+
+    def _search(self, rows: Rows, texts: pl.Series, key: str | None) -> tuple[Floats, Ints]:
+        """(share, item) of each text. With `key` the tokens are made once for all steps that look at these texts."""
         if self.params["method"] == "ratio":
             return self._ratio.best(texts)
-        table: WordTable = rows.shared(f"sftrecipe.tokens:{self.params['text']}", lambda _: token_table(texts))
+        table: WordTable = rows.shared(key, lambda _: token_table(texts)) if key else token_table(texts)
         if self.params["method"] == "exact":
-            share, item = np.zeros(len(rows)), np.full(len(rows), -1, np.int64)
+            share, item = np.zeros(len(texts)), np.full(len(texts), -1, np.int64)
         else:
             share, item = self._grams.best(table, self.params["n"], self._limit())
         self._whole(texts, table, share, item)
@@ -199,11 +242,10 @@ class Contaminated(_Search, Filter):
 
     def keep(self, rows: Rows) -> Any:
         """{contaminated: (mask, share)}."""
-        share, item = self._best(rows)
+        share, item, texts = self._best(rows)
         found = np.flatnonzero(item >= 0)
         items = self.state["items"]
         ids = rows["id"]
-        texts = rows.select(self.text.alias("text"))["text"] if len(found) else pl.Series([], dtype=pl.String)  # type: ignore[attr-defined]
         for at in found.tolist():
             facts = {
                 "eval": items["id"][int(item[at])],
@@ -250,7 +292,7 @@ class TagContaminated(_Search, Tag):
 
     def tag(self, rows: Rows) -> Mapping[str, Any]:
         """Both columns."""
-        share, item = self._best(rows)
+        share, item, _ = self._best(rows)
         items = self.state["items"]
         names = items.select(pl.concat_str("source", pl.lit("/"), "id"))["source"]
         held = names.gather(np.maximum(item, 0)) if len(items) else pl.Series([None] * len(rows), dtype=pl.String)

@@ -9,6 +9,7 @@ Which row stays is a matter of `rank`, a permutation of the rows, best first (`p
     first    the row that comes first
     longest  the row with the most characters, of equals the first
     best     the row with the highest score, of equals the first; a row without a score comes last
+    strictest  the row with the strictest licence, of equals the first
 """
 
 from __future__ import annotations

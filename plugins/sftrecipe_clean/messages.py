@@ -11,6 +11,7 @@ __all__ = ["boxed_answers", "fences_closed", "finished", "tags_closed", "tool_ca
 
 _TAG = re.compile(r"</?think>")
 _FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})(.*)$", re.MULTILINE)
+_MARK = re.compile(r"(\d{1,3})([.)、])|([-*+])")
 # ruff: noqa: RUF001  (full-width marks are meant)
 _OPENINGS = "，、：（【「『《"
 _ENDINGS = frozenset(".!?…。！？｡；;\"'”’»)]}）】」』》>*_`$|~")
@@ -42,10 +43,24 @@ def fences_closed(text: str) -> bool:
 
 
 def finished(text: str) -> bool:
-    """Whether a text ends as finished texts do: full stop, closing quote or bracket, fence, formula, emoji."""
+    """Whether a text ends as finished texts do: full stop, closing quote or bracket, fence, formula, emoji.
+
+    A last line with the mark of the list above and nothing more (`3.`, `*`) announces an item that never came.
+    """
     end = text.rstrip()[-1:]
+    if _bare_mark(text.rstrip()):
+        return False
     emoji = end >= "\u2600" and not end.isalnum() and end not in _OPENINGS
     return end != "" and (end in _ENDINGS or emoji)
+
+
+def _bare_mark(text: str) -> bool:
+    above, _, last = text.rpartition("\n")
+    mark = _MARK.fullmatch(last.strip())
+    if mark is None:
+        return False
+    before = rf"{int(mark[1]) - 1}{re.escape(mark[2])}" if mark[1] else rf"{re.escape(mark[3])}[ \t]"
+    return re.search(rf"^[ \t]*{before}", above, re.MULTILINE) is not None
 
 
 def boxed_answers(text: str) -> list[str]:

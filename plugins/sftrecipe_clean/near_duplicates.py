@@ -4,10 +4,11 @@
     1. A text is the set of its runs of n words (`shingles`), sketched in `permutations` cells (`minhash`).
     2. Texts that share the key of a band are candidates: a pair with Jaccard similarity J is one with chance
        1 - (1 - J^(permutations / bands))^bands: with 128 and 16 0.95 at J = 0.8, above 0.999 at 0.9, but 0.61 at 0.7.
-       For thresholds below 0.8 take 32 bands: 0.9998 at 0.7, more candidates to verify.
+       Without `bands`, 16 are taken, or the next number that divides `permutations` and finds a pair at the threshold
+       with chance 0.94: with 128, 16 from 0.8 on, 32 from 0.54, 64 from 0.21.
     3. `verify: true` computes the Jaccard similarity of candidate pairs from the whole sets (`links`, `set_store`);
        those at or above `threshold` are joined. `verify: false` joins all candidates, as most published pipelines do;
-       `threshold` has no say then.
+       `threshold` has no say then (16 bands where none are given).
 `method: ratio` (OpenThoughts 2025: rapidfuzz.fuzz.ratio >= 95)
     Pairs whose characters agree to `threshold`: 2 * LCS / (characters of both), upper and lower case distinct. Exact
     and complete: q-gram prefix filters (`ratio`) find every pair there is. Made for short texts (questions) and
@@ -23,16 +24,23 @@ sets lie in the scratch folder, 4 bytes a shingle and 128 bytes a row.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from sftrecipe import Choice, Column, Dataset, Dropped, Expr, Filter, Param
 from sftrecipe.lazy import np, pl
-from sftrecipe_clean.duplicates import columns_read, keep_problems, text_column, worth_of
+from sftrecipe_clean.duplicates import (
+    columns_read,
+    keep_problems,
+    licenses_apart,
+    text_column,
+    warn_of_licenses,
+    worth_of,
+)
 from sftrecipe_clean.groups import kept_of_group, kept_of_pairs, preference
 from sftrecipe_clean.links import Links, buckets
-from sftrecipe_clean.minhash import band_keys, sketch
+from sftrecipe_clean.minhash import band_keys, meeting_chance, sketch
 from sftrecipe_clean.ratio_pairs import TextRatio, TextReader, gram_buckets, gram_prefixes, tally_of_some
 from sftrecipe_clean.set_store import SetStore, write_sets
 from sftrecipe_clean.shingles import bitmaps, distinct, pieces, shingles
@@ -43,11 +51,12 @@ if TYPE_CHECKING:
     Ints = npt.NDArray[np.int64]
     Floats = npt.NDArray[np.float64]
 
-__all__ = ["NearDuplicates", "sketched"]
+__all__ = ["NearDuplicates", "enough_bands", "sketched"]
 
 _DEFAULT_THRESHOLD = {"minhash": 0.8, "ratio": 0.95}
 _LEAST_RATIO = 0.8
 _LARGE_GROUP = 1000
+_FEWEST_BANDS, _CHANCE = 16, 0.94
 
 
 class NearDuplicates(Filter):
@@ -58,7 +67,9 @@ class NearDuplicates(Filter):
     stays.
     """
 
+    version: ClassVar[int] = 2
     source: ClassVar[str] = "Broder 1997; Lee et al. 2022 (minhash); OpenThoughts 2025 (ratio)"
+    reads: ClassVar[Sequence[str]] = ("license",)
     artefacts: dict[str, Any]
 
     wants: ClassVar[Mapping[str, str]] = {"by": "text"}
@@ -71,15 +82,17 @@ class NearDuplicates(Filter):
     by: Expr = Param("conversation", doc="The text that is compared.")
     n: int = Param(5, ge=1, doc="Words in a shingle (minhash).")
     permutations: int = Param(128, ge=1, le=4096, doc="Cells of a sketch (minhash).")
-    bands: int = Param(16, ge=1, doc="Bands of a sketch; more find more candidates (minhash).")
+    bands: int | None = Param(
+        None, ge=1, doc="Bands of a sketch; more find more candidates (minhash). Null: enough for the threshold."
+    )
     verify: bool = Param(
         True, doc="Join only pairs whose similarity, computed exactly, reaches the threshold (minhash)."
     )
     scope: Literal["component", "kept"] = Param(
         "component", doc="Chains count as one group, or: go only for a row that stays."
     )
-    keep: Literal["first", "longest", "best"] = Param(  # type: ignore[assignment]
-        "first", doc="Which row of a group stays; of equals the first."
+    keep: Literal["first", "longest", "best", "strictest"] = Param(  # type: ignore[assignment]
+        "first", doc="Which row of a group stays; of equals the first. `strictest`: by licence."
     )
     score: Column | None = Param(None, doc="With `keep: best`: the column whose highest value stays.")
 
@@ -87,7 +100,7 @@ class NearDuplicates(Filter):
         """Parameters that do not go together."""
         given = self.params
         yield from keep_problems(given["keep"], given["score"])
-        if given["permutations"] % given["bands"]:
+        if given["bands"] and given["permutations"] % given["bands"]:
             yield f"`permutations` ({given['permutations']}) must be a multiple of `bands` ({given['bands']})"
         if given["method"] == "ratio" and _threshold(given) < _LEAST_RATIO:
             yield f"`method: ratio` needs a threshold of at least {_LEAST_RATIO}; below, use `method: minhash`"
@@ -108,14 +121,19 @@ class NearDuplicates(Filter):
         stays = kept == np.arange(len(data))
         gone = np.flatnonzero(~stays)
         self._tell(links, len(a), len(gone))
+        apart = licenses_apart(data, gone, kept)
+        warn_of_licenses(apart, self.context.log)
+        self.artefacts["licenses"] = apart
         return Choice(np.flatnonzero(stays), [Dropped(gone, "near_duplicate", kept[gone], alike[gone])])
 
     def _by_sketch(self, data: Dataset) -> tuple[Links, Floats]:
         given, folder = self.params, self.context.scratch
+        threshold = _threshold(given)
+        bands = given["bands"] or enough_bands(given["permutations"], threshold if given["verify"] else 1.0)
         settings = (
             given["n"],
             given["permutations"],
-            given["bands"],
+            bands,
             str(folder) if given["verify"] else None,
             self.name,
         )
@@ -123,7 +141,6 @@ class NearDuplicates(Filter):
         facts = made.frame("row", "first", "members", "length")
         sizes = facts["members"].to_numpy().astype(np.int64)
         lengths = facts["length"].to_numpy().astype(np.float64)
-        threshold = _threshold(given)
         measure = (
             SetStore(folder, np.unique(facts["first"].to_numpy()).astype(np.int64), sizes, threshold)
             if given["verify"]
@@ -132,7 +149,7 @@ class NearDuplicates(Filter):
         links = Links(len(data), threshold, measure, joined=given["scope"] == "component")
         rank = preference(len(data), worth_of(data, given["keep"], given["score"], lengths))
         there = np.flatnonzero(sizes > 0)
-        for band in range(given["bands"]):
+        for band in range(bands):
             keys = made.frame(f"band{band}").to_series().to_numpy()[there]
             if measure is None:
                 links.unchecked(*buckets(keys, there, rank))
@@ -140,7 +157,7 @@ class NearDuplicates(Filter):
                 links.to_leaders(*buckets(keys, there, rank))
             else:
                 links.within_groups(*buckets(keys, there, sizes), sizes, threshold)
-            self.context.progress(band + 1, given["bands"])
+            self.context.progress(band + 1, bands)
         return links, lengths
 
     def _by_ratio(self, data: Dataset) -> tuple[Links, Floats]:
@@ -183,6 +200,13 @@ class NearDuplicates(Filter):
 def _threshold(params: dict[str, Any]) -> float:
     given = params["threshold"]
     return float(_DEFAULT_THRESHOLD[params["method"]] if given is None else given)
+
+
+def enough_bands(permutations: int, threshold: float) -> int:
+    """The bands that are taken where none are given: 16, or as many more as find a pair at the threshold."""
+    cuts = [b for b in range(1, permutations + 1) if permutations % b == 0]
+    wide = [b for b in cuts if b >= _FEWEST_BANDS] or cuts[-1:]
+    return next((b for b in wide if meeting_chance(threshold, permutations, b) >= _CHANCE), wide[-1])
 
 
 def _nearest(rows: int, a: Ints, b: Ints, value: Floats) -> Floats:

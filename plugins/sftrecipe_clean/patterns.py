@@ -5,6 +5,8 @@ A pack is a file in `packs/`: regular expressions (Rust's syntax, case ignored, 
 literals of which a hit holds one (`needs`, a fast first look), and perhaps how far into a text to look (`within`).
 Packs that ship: identity, refusal, cutoff, disclaimer.
 
+Every message of the assistant is looked at, as all of them are trained on: `text: response` is the last one only.
+
 A phrase pack is a net with holes: it finds how machines usually say a thing, in English and Chinese. Cost: 1 to 4
 microseconds for 1 kB a pack.
 """
@@ -21,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from sftrecipe import Expr, Filter, Flow, Into, Param, Tag
 from sftrecipe.errors import did_you_mean
 from sftrecipe.lazy import np, pl
-from sftrecipe_clean.texts import flat_messages, mask_of, row_counts, text_of
+from sftrecipe_clean.texts import mask_of, role_texts, text_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -133,6 +135,10 @@ def _check(operator: Operator) -> list[str]:
             problems.append(f"`regex` {pattern!r}: {str(error).strip().splitlines()[-1]}")
     if any(not word for word in given["words"]):
         problems.append("`words` holds an empty text, which every row has")
+    if given["roles"] is not None and given["text"] is not None:
+        problems.append("give `roles` or `text`, not both")
+    if given["roles"] == []:
+        problems.append("`roles` is empty: nothing would be looked at")
     if not (given["packs"] or given["words"] or given["regex"]):
         problems.append("give `packs`, `words` or `regex`")
     return problems
@@ -141,27 +147,33 @@ def _check(operator: Operator) -> list[str]:
 def _found(operator: Operator, rows: Rows) -> tuple[dict[str, Bools], pl.Series]:
     """({pack: rows that hold it}, a column that is null where there was no text to look at)."""
     given = operator.params
-    if given["roles"] is None:
+    if given["text"] is not None:
         texts = text_of(rows, getattr(operator, "text"), operator.name)  # noqa: B009  (bound by the interpreter)
         return {pack.name: hits(texts, pack, given["within"]) for pack in _packs(operator)}, texts
-    flat, offsets = flat_messages(rows["messages"])
-    chosen = flat.struct.field("role").is_in(list(given["roles"])).fill_null(False)
-    texts = flat.struct.field("content").set(~chosen, None)
-    found = {pack.name: row_counts(hits(texts, pack, given["within"]), offsets) > 0 for pack in _packs(operator)}
+    texts, row = role_texts(rows["messages"], _roles(operator))
+    found = {}
+    for pack in _packs(operator):
+        found[pack.name] = np.zeros(len(rows), bool)
+        found[pack.name][row[hits(texts, pack, given["within"])]] = True
     return found, rows["messages"]
 
 
+def _roles(operator: Operator) -> list[str]:
+    return list(operator.params["roles"] or ["assistant"])
+
+
 def _flow(operator: Operator, flow: Flow) -> Flow:
-    return flow if operator.params["roles"] is None else Flow(("messages",), flow.writes, flow.rewrites)
+    return flow if operator.params["text"] is not None else Flow(("messages",), flow.writes, flow.rewrites)
 
 
 class Patterns(Filter):
     """Drop rows whose text holds a phrase of a pack, one of the words, or a match of an expression.
 
-    Codes: the name of the pack (`identity`, `refusal`, `cutoff`, `disclaimer`), `words`, `regex`. A null text is
-    `undefined`.
+    Codes: the name of the pack (`identity`, `refusal`, `cutoff`, `disclaimer`), `words`, `regex`. A null `text` is
+    `undefined`; a conversation without a message of these roles stays.
     """
 
+    version: ClassVar[int] = 2
     wants: ClassVar[Mapping[str, str]] = {"text": "text"}
     source = "Tulu 3 and Olmo 3 (identity, cutoff), Apertus (refusal), UltraChat-200k (disclaimer); phrases are our own"
 
@@ -172,9 +184,9 @@ class Patterns(Filter):
         None, ge=1, doc="Look at the first so many characters only. Null: all, or what the pack says (refusal: 200)."
     )
     roles: list[str] | None = Param(
-        None, doc="Look at every message of these roles instead of `text`, as in `[assistant]`."
+        None, doc="Look at every message of these roles. Null: [assistant], unless `text` is given."
     )
-    text: Expr = Param("response", doc="The text that is looked at.")
+    text: Expr | None = Param(None, doc="Look at this text instead of messages, as in `response` or `query`.")
 
     def check(self) -> list[str]:
         return _check(self)
@@ -190,6 +202,7 @@ class Patterns(Filter):
 class TagPatterns(Tag):
     """Write the names of the packs of which a text holds a phrase (a list, empty if none), to look before dropping."""
 
+    version: ClassVar[int] = 2
     writes: ClassVar[Mapping[str, str]] = {"{into}": "list[text]"}
     wants: ClassVar[Mapping[str, str]] = {"text": "text"}
 
@@ -200,9 +213,9 @@ class TagPatterns(Tag):
         None, ge=1, doc="Look at the first so many characters only. Null: all, or what the pack says (refusal: 200)."
     )
     roles: list[str] | None = Param(
-        None, doc="Look at every message of these roles instead of `text`, as in `[assistant]`."
+        None, doc="Look at every message of these roles. Null: [assistant], unless `text` is given."
     )
-    text: Expr = Param("response", doc="The text that is looked at.")
+    text: Expr | None = Param(None, doc="Look at this text instead of messages, as in `response` or `query`.")
     into: Into = Param("patterns", doc="The column that is written.")
 
     def check(self) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-__all__ = ["ALIASES", "KNOWN", "UNKNOWN", "canonical", "satisfied"]
+__all__ = ["ALIASES", "KNOWN", "UNKNOWN", "canonical", "satisfied", "strictness"]
 
 _IDS = (
     "0BSD AFL-3.0 AGPL-3.0-only AGPL-3.0-or-later AGPL-3.0 Apache-1.1 Apache-2.0 Artistic-2.0 BSD-2-Clause "
@@ -51,6 +51,10 @@ ALIASES = {
 UNKNOWN = frozenset({"", "noassertion", "none", "unknown", "other", "n/a", "tbd", "see source", "custom"})
 """What stands for no statement, in lower case."""
 
+_COPYLEFT = (
+    "agpl", "cdla-sharing", "cecill", "epl", "eupl", "gfdl", "gpl", "lgpl", "lppl", "mpl", "ms-pl", "odbl", "osl",
+    "ofl",
+)  # fmt: skip
 _SPELLING = {id_.lower(): id_ for id_ in KNOWN}
 _TOKEN = re.compile(r"\s*(\(|\)|[^\s()]+)")
 
@@ -60,6 +64,29 @@ def canonical(text: str) -> str:
     word = text.strip()
     small = word.lower()
     return ALIASES.get(small) or _SPELLING.get(small) or word
+
+
+def strictness(expression: str | None) -> int:
+    """How much a licence asks for, to tell the stricter of two; no legal advice.
+
+    0 nothing (public domain), 1 notice or attribution, 2 the same licence again, 3 no changes, 4 no commerce, 5 a
+    licence that is not known here, 6 no statement. Of an expression the strictest of AND, the least strict of OR.
+    """
+    if expression is None or expression.strip().lower() in UNKNOWN:
+        return 6
+    return next(level for level in range(6) if satisfied(expression, lambda one: _level(one) <= level))  # noqa: B023
+
+
+def _level(license_id: str) -> int:
+    word = license_id.lower()
+    if word.startswith(("cc0", "pddl", "cc-pddc", "unlicense", "0bsd", "mit-0", "wtfpl")):
+        return 0
+    if not word.startswith("cc-by") and license_id not in _SPELLING.values():
+        return 5
+    for level, mark in ((4, "-nc"), (3, "-nd"), (2, "-sa")):
+        if mark in word:
+            return level
+    return 2 if word.startswith(_COPYLEFT) else 1
 
 
 def satisfied(expression: str, holds: Callable[[str], bool]) -> bool:

@@ -24,7 +24,7 @@ at messages that hold a tag, a fence or a call.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from sftrecipe import Filter, Flow, Param
 from sftrecipe.lazy import np, pl
@@ -71,6 +71,7 @@ class Structure(Filter):
     `tool_call_unanswered`, `tool_result_unasked`, `code_fence_open`, `not_one_boxed` (value: how many), `cut_off`.
     """
 
+    version: ClassVar[int] = 2
     source = "Olmo 3, OpenThoughts, Nemotron-SFT-Agentic, NeMo-Curator Llama-Nemotron tutorial"
 
     roles: Literal["alternate", "any"] = Param("alternate", doc="Whether user and assistant must take turns.")

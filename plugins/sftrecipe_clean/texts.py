@@ -7,7 +7,7 @@ byte, where `np.add.reduceat` costs 1 and a Python loop 1.5.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sftrecipe import StepError
@@ -30,6 +30,7 @@ __all__ = [
     "flat_messages",
     "is_ascii",
     "mask_of",
+    "role_texts",
     "row_counts",
     "starts_of",
     "text_of",
@@ -66,6 +67,14 @@ def flat_messages(messages: pl.Series) -> tuple[pl.Series, Ints]:
     """(all messages of a batch, offsets): row i has messages[offsets[i]:offsets[i + 1]]. A null has none."""
     offsets = starts_of(messages.list.len().fill_null(0).to_numpy().astype(np.int64))
     return messages.drop_nulls().explode(empty_as_null=False, keep_nulls=False), offsets
+
+
+def role_texts(messages: pl.Series, roles: Sequence[str]) -> tuple[pl.Series, Ints]:
+    """(texts, rows): the text of each message of these roles, in order, and the row that it stands in."""
+    flat, offsets = flat_messages(messages)
+    chosen = flat.struct.field("role").is_in(list(roles)).fill_null(False)
+    rows = np.repeat(np.arange(len(messages), dtype=np.int64), np.diff(offsets))
+    return flat.struct.field("content").filter(chosen), rows[chosen.to_numpy()]
 
 
 def utf8(texts: pl.Series) -> tuple[Bytes, Ints]:

@@ -120,10 +120,14 @@ class Budgeted(Select):
         """One budget, and the column that it needs."""
         if self.size is not None and self.tokens is not None:
             yield "give `size` (rows) or `tokens`, not both"
-        if self.size is None and self.tokens is None and not self.endless:
+        if self.size is None and self.tokens is None and self.needs_budget():
             yield "a budget is missing: give `size` (rows), or `tokens` with `count`"
         if self.tokens is not None and self.count is None:
             yield "`tokens` needs `count`, the column with the number of tokens of each row"
+
+    def needs_budget(self) -> bool:
+        """Whether nothing but a budget says how many rows to keep."""
+        return not self.endless
 
     def pool(self, data: Dataset) -> Pool:
         """The rows with their costs. Raises StepError for a parameter or a `count` column that makes no sense."""

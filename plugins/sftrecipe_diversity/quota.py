@@ -11,6 +11,9 @@ large tau even.
 Decay (Muennighoff et al. 2025, s1: 0.5): within a group the row at place r (from 0) is drawn with weight decay^r,
 without replacement, as the k largest of r*log(decay) + Gumbel noise of its id.
 
+Bounds: `least` rows of each group come first, a row of each group in turn, before shares say anything; `most` caps a
+group, and its place goes to the others. `most` alone needs no budget: so many rows of each source, and no more.
+
 Deviation from s1: groups take turns instead of being drawn at random, so that quotas are met rather than expected.
 """
 
@@ -79,19 +82,21 @@ class Quota(Budgeted):
     group.
 
     Within a group rows come in hash order, or by `rank` (highest first; with `decay`, drawn with weights that fall by
-    place). Drops: `not_chosen` (value: its place within its group), `no_share` (its group is not in `shares`),
-    `undefined` (no group or rank).
+    place). Drops: `not_chosen` and `capped` (its group has its `most`; value of both: its place within its group),
+    `no_share` (its group is not in `shares`), `undefined` (no group or rank).
     """
 
-    source = "Zhou et al. 2023, LIMA; Muennighoff et al. 2025, s1"
+    source = "Zhou et al. 2023, LIMA; Muennighoff et al. 2025, s1; SWE-smith (so many of each instance)"
 
-    by: Expr = Param(doc="The group of a row: text, whole numbers or truth values.")
+    by: Expr = Param(doc='The group of a row: text, whole numbers or truth values. Two columns: `source + "/" + tag`.')
     shares: dict[str, float] | None = Param(
         None, doc="Group to share (any positive scale: counts, weights). Others stay out."
     )
     temperature: float | None = Param(
         None, gt=0, doc="A group of n rows gets n^(1/temperature); 1 is proportional. Default: all the same."
     )
+    least: int | None = Param(None, ge=1, doc="Rows that each group gets first, where it has them.")
+    most: int | None = Param(None, ge=1, doc="Rows that a group gets at most; with it `size` may be left out.")
     keep: Column | None = Param(None, doc="True/false column: these rows are always kept, before all others.")
     rank: Column | None = Param(None, doc="Number that orders a group, highest first.")
     decay: float | None = Param(None, gt=0, le=1, doc="With `rank`: the row at place r is drawn with weight decay^r.")
@@ -108,6 +113,12 @@ class Quota(Budgeted):
             yield "`shares` needs at least one group, and every share above 0"
         if self.decay is not None and self.rank is None:
             yield "`decay` needs `rank`, the column that orders a group"
+        if self.least is not None and self.most is not None and self.least > self.most:
+            yield f"`least` ({self.least}) is more than `most` ({self.most})"
+
+    def needs_budget(self) -> bool:
+        """A cap a group is a budget too."""
+        return self.most is None
 
     def choose(self, data: Dataset) -> Choice:
         """Kept rows, then seat by seat."""
@@ -122,13 +133,47 @@ class Quota(Budgeted):
         for rows in groups.values():
             place[rows] = np.arange(len(rows))
         first = self._first(pool, always, order)
-        rest = set(first)
-        spent = {g: sum(pool.budget.price(r) for r in rows if r in rest) for g, rows in groups.items()}
-        open_rows = {g: [r for r in rows if r not in rest] for g, rows in groups.items()}
+        taken = set(first)
+        have = {g: sum(r in taken for r in rows) for g, rows in groups.items()}
+        open_rows = {g: [r for r in rows if r not in taken] for g, rows in groups.items()}
+        self._cap(pool, open_rows, have, place)
+        kept = first + self._least_first(pool, open_rows, have, first)
+        taken = set(kept)
+        spent = {g: sum(pool.budget.price(r) for r in rows if r in taken) for g, rows in groups.items()}
+        open_rows = {g: [r for r in rows if r not in taken] for g, rows in open_rows.items()}
         shares = self._shares(groups)
-        self._complain(groups, shares, pool.budget)
-        kept = first + seats(open_rows, shares, pool.budget, spent)
+        self._complain({g: [*open_rows[g], *(r for r in groups[g] if r in taken)] for g in groups}, shares, pool.budget)
+        kept += seats(open_rows, shares, pool.budget, spent)
         return pool.choice(np.array(kept, dtype=np.int64), value=place)
+
+    def _cap(self, pool: Pool, open_rows: dict[str, list[int]], have: Mapping[str, int], place: np.ndarray) -> None:
+        """Leaves each group so many rows as `most` allows beside those it has; the others go."""
+        if self.most is None:
+            return
+        over = np.zeros(len(pool), dtype=bool)
+        for group, rows in open_rows.items():
+            room = max(0, self.most - have[group])
+            over[rows[room:]] = True
+            del rows[room:]
+        pool.let_go(over, "capped", place)
+
+    def _least_first(
+        self, pool: Pool, open_rows: Mapping[str, Sequence[int]], have: Mapping[str, int], first: Sequence[int]
+    ) -> list[int]:
+        """A row of each group in turn, until each has its `least`; what does not fit into the budget is passed over."""
+        left = None if pool.budget.limit is None else pool.budget.limit - sum(map(pool.budget.price, first))
+        kept = []
+        for turn in range(self.least or 0):
+            for group in sorted(open_rows):
+                at = turn - have[group]
+                if not 0 <= at < len(open_rows[group]):
+                    continue
+                row = open_rows[group][at]
+                price = pool.budget.price(row)
+                if left is None or price <= left:
+                    kept.append(row)
+                    left = None if left is None else left - price
+        return kept
 
     def _always(self, data: Dataset, pool: Pool) -> np.ndarray:
         if self.keep is None:

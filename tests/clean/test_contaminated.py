@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sftrecipe import StepError
+from sftrecipe import StepError, message
 from sftrecipe.artefacts import load_all, save
-from sftrecipe.rows import Rows
+from sftrecipe.rows import Rows, frame_of
 from sftrecipe.testing.memory import MemoryDataset
 from sftrecipe_clean.contaminated import Contaminated, TagContaminated
 from sftrecipe_clean.eval_index import coverage
@@ -272,6 +273,79 @@ def test_no_items_and_no_rows(method: str) -> None:
     assert dropped(operator, [TULIPS, None]) == {}
     assert dropped(operator, []) == {}
     assert dropped(ready(Contaminated, ["", None], **METHODS[method]), [TULIPS, "", None]) == {}
+
+
+def talk(*turns: tuple[str, str | None]) -> list[dict[str, Any]]:
+    return [message(role, text) for role, text in turns]
+
+
+def talking(kind: type, evals: list[Any], **params: Any) -> Any:
+    """An operator that looks at messages of both sides."""
+    frame = frame_of(
+        [{"id": f"e{k}", "source": "bench", "messages": m} for k, m in enumerate(evals)],
+        {"id": "text", "source": "text", "messages": "messages"},
+    )
+    fitted, live = kind(**params), kind(**params)
+    fitted.against = MemoryDataset(frame, 2)
+    live.state = fitted.fit(MemoryDataset(pl.DataFrame({"id": ["x"]})))
+    live.artefacts, live.context = fitted.artefacts, FakeContext()
+    live.setup()
+    return live
+
+
+def talks(messages: list[Any]) -> Rows:
+    return Rows(
+        frame_of([{"id": f"r{k}", "messages": m} for k, m in enumerate(messages)], {"id": "text", "messages": "messages"})
+    )
+
+
+FIRST = talk(("user", TULIPS), ("assistant", "72"), ("user", "Thanks!"), ("assistant", "Welcome."))
+SPOKEN = talk(("user", "Give me a riddle about bees, please."), ("assistant", TULIPS))
+CLEAN = talk(("system", TULIPS), ("user", "How do bees find their way?"), ("assistant", "By the sun."))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_user_message_is_searched(method: str) -> None:
+    params = METHODS[method]
+    rows = talks([FIRST, SPOKEN, CLEAN, None, []])
+    operator = talking(Contaminated, [talk(("user", TULIPS))], **params)
+    mask, shares = operator.keep(rows)["contaminated"]
+    assert mask.to_list() == [False, True, True, True, True]
+    assert shares.to_list() == [1.0, 0.0, 0.0, 0.0, 0.0]
+    ((row, _, facts),) = operator.context.notes
+    assert (row, facts["eval"], facts["text"]) == ("r0", "e0", TULIPS[:120])
+    answers = talking(Contaminated, [talk(("user", TULIPS))], roles=["user", "assistant"], **params)
+    assert answers.keep(rows)["contaminated"][0].to_list() == [False, False, True, True, True]
+    assert answers.keep(talks([]))["contaminated"][0].to_list() == []
+
+
+def test_each_user_message_of_an_evaluation_row_is_an_item() -> None:
+    evals = [talk(("user", SHORT), ("assistant", "-"), ("user", TULIPS)), talk(("assistant", "no question")), None]
+    operator = talking(TagContaminated, evals)
+    assert operator.artefacts["evals"].rows() == [("bench", 4, 2)]
+    made = operator.tag(talks([FIRST, talk(("user", f"{SHORT}!"), ("user", "And now?")), CLEAN]))
+    assert made["contaminated"].tolist() == [1.0, 1.0, 0.0]
+    assert made["contaminated_by"].to_list() == ["bench/e0", "bench/e0", None]
+
+
+@pytest.mark.parametrize("change", ["nfd", "full width", "blanks", "soft hyphens"])
+@pytest.mark.parametrize("method", ["coverage", "any 8", "exact"])
+def test_the_same_text_in_another_form(change: str, method: str) -> None:
+    item = "Mira a plant\u00e9 48 tulipes le long du sentier en mars, puis la moiti\u00e9 en avril. Combien de tulipes ?"
+    row = {
+        "nfd": unicodedata.normalize("NFD", item),
+        "full width": "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in item),
+        "blanks": item.replace(" ", "\n\u00a0\u2003"),
+        "soft hyphens": item.replace("ip", "i\u00adp"),
+    }[change]
+    assert dropped(ready(Contaminated, [item], **METHODS[method]), [row]) == {0: 1.0}
+
+
+def test_what_is_searched_and_read() -> None:
+    assert tuple(Contaminated().flow({"messages": "messages"}).reads) == ("id", "messages")
+    assert tuple(Contaminated(text="response").flow({"response": "text"}).reads) == ("id", "response")
+    assert ["not both" in p for p in Contaminated(text="response", roles=["user"]).check()] == [True]
+    assert ["empty" in p for p in Contaminated(roles=[]).check()] == [True]
 
 
 def test_mistakes_are_told() -> None:

@@ -14,6 +14,7 @@ from sftrecipe import StepError
 from sftrecipe.rows import message
 from sftrecipe.testing.memory import MemoryDataset
 from sftrecipe_clean.duplicates import Duplicates, equal_groups, normalized, text_hashes
+from sftrecipe_clean.near_duplicates import NearDuplicates
 from tests.clean.whole import FakeContext, choose, story
 
 TEXTS = st.lists(
@@ -137,3 +138,36 @@ def test_the_report_counts() -> None:
 def test_keep_and_score_go_together(params: dict[str, str], words: str) -> None:
     assert words in next(iter(Duplicates(**params).check()))
     assert not list(Duplicates(keep="best", score="q").check())
+
+
+@pytest.mark.parametrize("kind", [Duplicates, NearDuplicates])
+def test_equal_rows_under_several_licences(kind, caplog, tmp_path) -> None:
+    talk = "one and the same long text that two sources publish"
+    frame = frame_of(
+        [talk, talk, talk, talk, "another text that nobody else has", "the third text, twice", "the third text, twice"],
+        license=["MIT", "cc-by-nc-4.0", None, "mit", "MIT", "Apache-2.0", "Apache-2.0"],
+    )
+    operator = kind()
+    operator.by, operator.context = pl.col("text"), FakeContext(tmp_path)
+    with caplog.at_level("WARNING"):
+        kept, dropped = story(operator.choose(MemoryDataset(frame, 2)), frame.height)
+    assert kept == [0, 4, 5]
+    assert operator.artefacts["licenses"].rows() == [("MIT", None, 1), ("MIT", "CC-BY-NC-4.0", 1)]
+    assert "2 rows go for one under a less strict licence (none stated for MIT, CC-BY-NC-4.0 for MIT)" in caplog.text
+    caplog.clear()
+    strict = kind(keep="strictest")
+    strict.by, strict.context = pl.col("text"), FakeContext(tmp_path)
+    kept, dropped = story(strict.choose(MemoryDataset(frame, 3)), frame.height)
+    assert (kept, dropped[0][0], dropped[1][0]) == ([2, 4, 5], 2, 2)
+    assert not caplog.text
+    assert strict.artefacts["licenses"].height == 2
+
+
+def test_two_licences_in_a_recipe(kitchen) -> None:
+    row = {"instruction": "Name a colour of the sky.", "output": "Blue, by day."}
+    kitchen.rows("a.jsonl", [row])
+    kitchen.rows("b.jsonl", [row])
+    load = "  - load: {sources: {a: {path: a.jsonl, license: MIT}, b: {path: b.jsonl, license: CC-BY-NC-4.0}}}\n"
+    kitchen.recipe(load + "  - filter.duplicates: {keep: strictest}\n  - write: out.jsonl\n")
+    kitchen.run()
+    assert [r["license"] for r in kitchen.read("out.jsonl")] == ["CC-BY-NC-4.0"]

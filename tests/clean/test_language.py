@@ -182,3 +182,20 @@ def test_tag():
 def test_problems(params, problem):
     assert [problem in text for text in Language(**params).check()] == [True]
     assert list(Language(languages=["en"]).check()) == list(Language(max_cjk=0.05).check()) == []
+
+
+def tagged(texts):
+    operator = TagLanguage(text="response")
+    operator.text = pl.col("response")
+    return operator.tag(Rows(pl.DataFrame({"response": pl.Series(texts, dtype=pl.String)})))["language"].to_list()
+
+
+def test_one_letter_names_are_no_language():
+    code = ["let x = 4;\nlet y = 9;\nlet z = x > y ? x : y;", "while y :\n  x , y = y , x % y", "int a , b ;\nz = a + b ;\nz = z + a ;"]
+    assert tagged(code) == ["und"] * 3
+
+
+def test_short_sentences_with_punctuation():
+    texts = ["Ich weiß nicht, was das ist.", "(This, that); and the other.", "« Où est-il ? » - Il est là, dans la cour.", "42.", "", None]
+    texts[1] = texts[1].replace(";", ",")
+    assert tagged(texts) == ["de", "en", "fr", "und", "und", None]

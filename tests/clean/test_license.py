@@ -8,7 +8,7 @@ import pytest
 from sftrecipe import StepError
 from sftrecipe.rows import Rows
 from sftrecipe_clean.license import License, verdict
-from sftrecipe_clean.spdx import ALIASES, KNOWN, canonical, satisfied
+from sftrecipe_clean.spdx import ALIASES, KNOWN, canonical, satisfied, strictness
 
 ALLOW = ["MIT", "apache-2.0", "ODC-BY", "CC-BY-4.0"]
 
@@ -103,3 +103,15 @@ def test_problems(params, problem):
 
 def test_ids_of_ones_own_pass():
     assert list(License(allow=["LicenseRef-acme", "llama3.1", "CC-BY-NC-*", "mit"]).check()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "level"),
+    [
+        ("CC0-1.0", 0), ("MIT", 1), ("odc-by", 1), ("CC-BY-4.0", 1), ("Apache-2.0", 1), ("CC-BY-SA-4.0", 2), ("GPL-3.0-only", 2),
+        ("CC-BY-ND-4.0", 3), ("CC-BY-NC-4.0", 4), ("CC-BY-NC-SA-4.0", 4), ("CC-BY-NC-ND-4.0", 4), ("LicenseRef-ours", 5), (None, 6), ("other", 6),
+        ("MIT OR CC-BY-NC-4.0", 1), ("MIT AND CC-BY-NC-4.0", 4), ("MIT AND (CC-BY-SA-4.0 OR CC0-1.0)", 1),
+    ],
+)  # fmt: skip
+def test_how_strict_a_licence_is(text, level):
+    assert strictness(text) == level

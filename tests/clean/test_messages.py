@@ -61,7 +61,13 @@ def test_finished(text):
     assert finished(text)
 
 
-@pytest.mark.parametrize("text", ["", "   ", "and then the", "first, second,", "as follows:", "42", "他说：", "我们的", "（"])
+@pytest.mark.parametrize("text", ["The answer is:\n42.", "1. Add 40 and 2.\n2. The sum is\n42.", "* a*\n**b**", "- a\n**"])
+def test_a_number_or_star_at_the_end_of_no_list_is_no_bare_mark(text):
+    assert finished(text)
+
+
+@pytest.mark.parametrize("text", ["", "   ", "and then the", "first, second,", "as follows:", "42", "他说：", "我们的", "（",
+                                  "1. First.\n2. Second.\n3.", "* one\n\n* two\n*", "1) a\n\n2) b\n  3)\n"])  # fmt: skip
 def test_not_finished(text):
     assert not finished(text)
 

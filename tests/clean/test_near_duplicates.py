@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sftrecipe.testing.memory import MemoryDataset
-from sftrecipe_clean.near_duplicates import NearDuplicates, sketched
+from sftrecipe_clean.near_duplicates import NearDuplicates, enough_bands, sketched
 from sftrecipe_clean.ratio import ratio
 from sftrecipe_clean.set_store import SetStore
 from tests.clean.whole import FakeContext, choose, components, families, jaccard, sentence, shingle_set
@@ -261,6 +261,29 @@ def test_sets_are_read_across_shards_in_any_order(tmp_path: Path) -> None:
     single = [store.members(np.array([r])) for r in rows]
     assert store.members(rows).tolist() == np.concatenate(single).tolist()
     assert [len(s) for s in single] == [len(shingle_set(frame["text"][int(r)], 5)) for r in rows]
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7, 0.75, 0.9])
+def test_without_bands_enough_are_taken_for_the_threshold(threshold: float) -> None:
+    texts = families(31, 70, copies=3, words=(15, 60), rate=0.012)
+    sets = [shingle_set(text, 5) for text in texts]
+    labels = list(range(len(texts)))
+    for b in range(len(texts)):
+        for a in range(b):
+            either = len(sets[a] | sets[b])
+            if either and len(sets[a] & sets[b]) / either >= threshold and labels[a] != labels[b]:
+                old, new = max(labels[a], labels[b]), min(labels[a], labels[b])
+                labels = [new if label == old else label for label in labels]
+    wanted = {row for row, label in enumerate(labels) if row != label}
+    gone = set(choose(NearDuplicates(threshold=threshold), frame_of(texts), 3)[1])
+    assert gone <= wanted
+    assert len(gone) >= 0.97 * len(wanted) > 50
+
+
+def test_bands_that_are_taken() -> None:
+    assert [enough_bands(128, t) for t in (1.0, 0.8, 0.79, 0.7, 0.54, 0.5, 0.1)] == [16, 16, 32, 32, 32, 64, 128]
+    assert [enough_bands(size, 0.8) for size in (1, 10, 100)] == [1, 10, 20]
+    assert not list(NearDuplicates(permutations=100).check())
 
 
 @pytest.mark.parametrize(

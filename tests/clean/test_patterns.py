@@ -23,15 +23,15 @@ PASSES = [(name, text) for name, pack in PACKS.items() for text in pack["passes"
 
 # what a pack finds is part of the result: raise `version` of Patterns and TagPatterns, and the pack's own, when one of these changes
 DIGESTS: dict[str, tuple[int, str]] = {
-    "cutoff": (1, "72679a26e2f0"),
+    "cutoff": (2, "ef6e0623c56f"),
     "disclaimer": (1, "f67195bb9962"),
-    "identity": (1, "9c06c2049bfa"),
-    "refusal": (1, "4652d9031ec2"),
+    "identity": (2, "e2642734b815"),
+    "refusal": (2, "190e8242864b"),
 }
 
 
 def bound(cls, **params):
-    operator = cls(**params)
+    operator = cls(**params, **({} if "roles" in params else {"text": "response"}))
     operator.text = pl.col("response")
     return operator
 
@@ -69,6 +69,12 @@ def test_real_answers_of_people_pass():
 def test_real_identity_rows_are_found():
     rows = [row["text"].replace("{{name}}", "ChatGPT").replace("{{author}}", "OpenAI") for row in TEXTS if row["source"] == "lf-identity"]
     assert len(rows) >= 20
+    assert sum(found(rows, "identity")) >= 0.9 * len(rows)
+
+
+def test_identity_rows_that_are_still_to_be_filled_in_are_found():
+    rows = [row["text"] for row in TEXTS if row["source"] == "lf-identity"]
+    assert sum("{{" in row for row in rows) >= 15
     assert sum(found(rows, "identity")) >= 0.9 * len(rows)
 
 
@@ -116,7 +122,16 @@ def test_roles_look_at_every_turn():
     both = bound(Patterns, packs=["identity"], roles=["assistant", "user"]).keep(Rows(frame))
     assert both["identity"].to_list() == [False, False, True, None]
     assert Patterns(packs=["identity"], roles=["assistant"]).flow({"messages": "messages"}).reads == ("messages",)
-    assert Patterns(packs=["identity"]).flow({"messages": "messages"}).reads == ("response",)
+    assert Patterns(packs=["identity"], text="response").flow({"messages": "messages"}).reads == ("response",)
+
+
+def test_every_answer_is_looked_at_where_nothing_is_said():
+    said = message("assistant", "I was created by OpenAI.")
+    talk = [message("user", "Who are you?"), said, message("user", "Bye!"), message("assistant", "Bye.")]
+    frame = pl.DataFrame({"messages": [talk, talk[2:], talk[:1], [message("user", said["content"])]]})
+    assert Patterns(packs=["identity"]).keep(Rows(frame))["identity"].to_list() == [False, True, True, True]
+    assert TagPatterns(packs=["identity"]).tag(Rows(frame))["patterns"].to_list() == [["identity"], [], [], []]
+    assert Patterns(packs=["identity"]).flow({"messages": "messages"}).reads == ("messages",)
 
 
 def test_tag_names_the_packs():
@@ -134,6 +149,8 @@ def test_tag_names_the_packs():
         ({"packs": ["zzz"]}, "there are cutoff, disclaimer, identity, refusal"),
         ({"regex": ["(open"]}, "`regex` '(open'"),
         ({"words": [""]}, "empty text"),
+        ({"words": ["x"], "roles": ["user"], "text": "query"}, "not both"),
+        ({"words": ["x"], "roles": []}, "`roles` is empty"),
     ],
 )
 def test_problems(params, problem):
@@ -149,4 +166,4 @@ def test_unknown_packs_raise():
 def test_a_changed_pack_needs_a_new_version():
     made = {name: (pack["version"], hashlib.sha256(repr(load_pack(name)).encode()).hexdigest()[:12]) for name, pack in PACKS.items()}
     assert made == DIGESTS
-    assert (Patterns.version, TagPatterns.version) == (1, 1)
+    assert (Patterns.version, TagPatterns.version) == (2, 2)

@@ -17,6 +17,7 @@ TEXTS = st.text("aZ09 _.-\n\t/=§é²ßÀा0’—\xa0٣", max_size=25)
 
 
 def slow_tokens(text: str) -> list[str]:
+    text = unicodedata.normalize("NFKC", text)
     return "".join(c if unicodedata.category(c)[0] in "LMN" else " " for c in text).lower().split()
 
 
@@ -36,6 +37,9 @@ def test_tokens_are_runs_of_letters_marks_and_numbers(texts: list[str | None]) -
         ("ÀÉ-ß", "àé ß"),
         ("", ""),
         ("?!", ""),
+        ("\uff33\uff4f\uff4c\uff44 \uff14\uff18\uff0f\uff12", "sold 48 2"),
+        ("cafe\u0301", "caf\u00e9"),
+        ("tu\u00adlips\ufeff", "tulips"),
     ],
 )
 def test_examples(text: str, tokens: str) -> None:

@@ -189,3 +189,62 @@ def test_seats_follow_the_shares_and_the_order_of_each_group(sizes, limit, tempe
         assert all(abs(got[g] - limit * shares[g] / whole) <= 0.5 + 1e-9 for g in sizes)
     for group, rows in groups.items():
         assert [r for r in kept if r in set(rows)] == rows[: got[group]]
+
+
+def test_so_many_of_each_group_without_a_budget():
+    frame = pool(math=300, code=5, chat=2)
+    choice = choose(ready(Quota, by="domain", most=3, rank="length"), frame)
+    assert counts(frame, choice) == {"math": 3, "code": 3, "chat": 2}
+    ranked = sorted(range(300), key=lambda r: (-frame["length"][r], frame["id"][r]))
+    assert [r for r in choice.kept.tolist() if r < 300] == ranked[:3]
+    (reason,) = choice.dropped
+    assert (reason.code, len(reason.rows), float(reason.value.min())) == ("capped", 299, 3.0)
+
+
+def test_a_cap_gives_its_place_to_the_others():
+    frame = pool(math=300, code=100, chat=60)
+    choice = choose(ready(Quota, size=90, by="domain", temperature=1, most=30), frame)
+    assert counts(frame, choice) == {"math": 30, "code": 30, "chat": 30}
+    choice = choose(ready(Quota, size=70, by="domain", shares={"math": 9, "code": 1}, most=40), frame)
+    assert counts(frame, choice) == {"math": 40, "code": 30}
+
+
+def test_rows_that_are_kept_count_to_the_cap():
+    frame = pool(math=30, code=30)
+    choice = choose(ready(Quota, size=20, by="domain", keep="picked", most=5), frame)
+    assert counts(frame, choice) == {"math": 5, "code": 5}
+    assert {0, 10, 20, 30, 40, 50} <= set(choice.kept.tolist())
+
+
+def test_small_groups_get_their_least_first():
+    frame = pool(math=900, code=50, chat=2)
+    proportional = {"math": 18, "code": 1}
+    assert counts(frame, choose(ready(Quota, size=19, by="domain", temperature=1), frame)) == proportional
+    choice = choose(ready(Quota, size=19, by="domain", temperature=1, least=3), frame)
+    assert counts(frame, choice) == {"math": 14, "code": 3, "chat": 2}
+    assert [frame["domain"][int(r)] for r in choice.kept[:6]] == ["chat", "code", "math", "chat", "code", "math"]
+    # a budget below the least of all groups: in turn
+    assert counts(frame, choose(ready(Quota, size=4, by="domain", least=3), frame)) == {"chat": 2, "code": 1, "math": 1}
+
+
+@given(st.integers(1, 60), st.integers(1, 4), st.integers(4, 12), st.booleans())
+def test_least_and_most_hold_and_larger_budgets_contain_smaller(size: int, least: int, most: int, tokens: bool):
+    frame = pool(a=40, b=9, c=3, d=1)
+    budget = {"tokens": size * 10, "count": "tokens"} if tokens else {"size": size}
+    choice = choose(ready(Quota, by="domain", temperature=1, least=least, most=most, **budget), frame)
+    kept = counts(frame, choice)
+    assert all(n <= most for n in kept.values())
+    if not tokens:
+        held = {"a": 40, "b": 9, "c": 3, "d": 1}
+        room = sum(min(n, most) for n in held.values())
+        assert sum(kept.values()) == min(size, room)
+        if size >= sum(min(n, least) for n in held.values()):
+            assert all(kept[g] >= min(n, least) for g, n in held.items())
+        more = choose(ready(Quota, by="domain", temperature=1, least=least, most=most, size=size + 7), frame)
+        assert more.kept[: len(choice.kept)].tolist() == choice.kept.tolist()
+
+
+def test_least_above_most_is_told():
+    assert list(Quota(size=3, by="domain", least=5, most=2).check()) == ["`least` (5) is more than `most` (2)"]
+    assert ["a budget is missing" in p for p in Quota(by="domain", least=5).check()] == [True]
+    assert not list(Quota(by="domain", most=2).check())
