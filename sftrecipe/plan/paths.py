@@ -58,7 +58,7 @@ class Paths:
             self.problems.error("R140", f"{text} lies outside the working folder", place.span(), help=help)
 
     def _apart(self, text: str, place: Place) -> None:
-        """R141 for two outputs in one place: the second would replace the first, or lie in a folder that is replaced."""
+        """R141 for two outputs in one place: the second would replace the first, or lie in a folder that is."""
         path = Path(os.path.abspath(Path(text).expanduser()))
         for other, taken in self.outputs.items():
             if path == taken:
