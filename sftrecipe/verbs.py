@@ -135,6 +135,18 @@ class Load(Operator):
         """
         raise NotImplementedError
 
+    def facts(self) -> Mapping[str, Any]:
+        """After `pieces`: what each source is (source -> figures), for the manifest of an output."""
+        return {}
+
+    def remarks(self) -> Sequence[str]:
+        """After `pieces`: what people should know, such as a schema that was guessed; shown when the run ends."""
+        return ()
+
+    def warnings(self) -> Mapping[str, int]:
+        """After a piece is read: what was not as it should be, and how often; shown once for all pieces."""
+        return {}
+
 
 class Filter(Operator):
     """Rows out are a subset. Write one of three."""

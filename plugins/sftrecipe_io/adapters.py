@@ -134,6 +134,9 @@ def guess(rows: Sequence[Any], place: str) -> str:
 def _unclear(what: str, rows: Sequence[Row], advice: str) -> StepError:
     seen = Counter(key for row in rows for key in row)
     keys = ", ".join(f"`{key}`" for key, _ in seen.most_common(20)) or "none"
+    inside = next((k for r in rows for k, v in r.items() if v.__class__ is list and v and v[0].__class__ is dict), None)
+    if inside and len(rows) == 1:
+        advice = f"the rows seem to stand under `{inside}`: put them into a list, or write one a line"
     near = next((f"`{key}`: {hint} " for key in seen if key not in _BESIDE and (hint := did_you_mean(key, _KEYS))), "")
     return StepError(f"{what} (keys found: {keys})", code="R611", help=near + advice)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
+
+from sftrecipe_io.licences import KNOWN
 
 __all__ = ["card"]
 
@@ -14,7 +17,17 @@ _SIZES = (
     (1_000_000, "100K<n<1M"),
     (10_000_000, "1M<n<10M"),
 )
-_HUB_NAMES = {"ODC-By-1.0": "odc-by", "ODbL-1.0": "odbl", "NOASSERTION": "unknown"}
+_HUB_NAMES = {
+    "ODC-By-1.0": "odc-by",
+    "ODbL-1.0": "odbl",
+    "PDDL-1.0": "pddl",
+    "AGPL-3.0-only": "agpl-3.0",
+    "GPL-2.0-only": "gpl-2.0",
+    "GPL-3.0-only": "gpl-3.0",
+    "LGPL-3.0-only": "lgpl-3.0",
+    "NOASSERTION": "unknown",
+}
+_NOT_ON_THE_HUB = ("0BSD", "MIT-0")
 
 
 def card(
@@ -78,12 +91,28 @@ def card(
 
 
 def _license_lines(licenses: Sequence[str]) -> list[str]:
-    """One licence by the hub's name for it; of several, `other` and their names."""
+    """The licence, or a list of them, by the hub's names; one that it has no name for is `other` there, with its own
+    beside."""
     if not licenses:
         return []
-    if len(licenses) == 1:
-        return [f"license: {json.dumps(_HUB_NAMES.get(licenses[0], licenses[0].lower()))}"]
-    return ["license: other", f"license_name: {json.dumps(' AND '.join(licenses))}"]
+    names = {name: _hub_name(name) for name in licenses}
+    here = sorted(set(names.values()))
+    lines = [f"license: {json.dumps(here[0] if len(here) == 1 else here)}"]
+    others = [name for name, known in names.items() if known == "other"]
+    if others:
+        lines.append(f"license_name: {json.dumps('-and-'.join(_dashed(name) for name in others))}")
+    return lines
+
+
+def _hub_name(name: str) -> str:
+    if name not in KNOWN or name in _NOT_ON_THE_HUB:
+        return "other"
+    return _HUB_NAMES.get(name, name.lower())
+
+
+def _dashed(name: str) -> str:
+    """A name as the hub takes it: small letters, digits, dots and dashes."""
+    return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-") or "unnamed"
 
 
 def _size(rows: int) -> str:

@@ -20,14 +20,14 @@ __all__ = ["changed", "list_or_lines", "open_piece", "row_groups", "state", "tol
 
 
 def open_piece(
-    piece: Mapping[str, Any], longest: int, say: Callable[[str], None]
+    piece: Mapping[str, Any], longest: int, warn: Callable[[str, int], None]
 ) -> Generator[Chunk | Parsed | BadRow, None, int]:
     """What a piece of a file holds, by its format. Returns how many lines, elements or rows it has."""
     file, format_ = str(piece["file"]), piece["format"]
     if format_ == "parquet":
         from sftrecipe_io.tabular import read_parquet
 
-        return (yield from read_parquet(file, piece["groups"], lambda text: say(f"{file}: {text}")))
+        return (yield from read_parquet(file, piece["groups"], lambda text, count: warn(f"{file}: {text}", count)))
     with unpacked(file, str(piece["packed"])) as stream:
         if format_ == "jsonl":
             from sftrecipe_io.lines import read_lines
@@ -64,7 +64,9 @@ def list_or_lines(file: str, packed: str) -> str:
     with unpacked(file, packed) as stream:
         head = stream.read(1 << 16).removeprefix(b"\xef\xbb\xbf").lstrip()
     if head.startswith(b"{") and head[1:].lstrip(b" \t\r").startswith(b"\n"):
-        raise StepError(f"{file} holds one object over several lines, not a list of rows", code="R613")
+        what = f"{file} holds one object over several lines, not a list of rows"
+        advice = "put the rows into a list, or write one a line; of `{data: [...]}` that is `jq -c '.data[]'`"
+        raise StepError(what, code="R613", help=advice)
     return "json" if head.startswith(b"[") else "jsonl"
 
 

@@ -43,7 +43,8 @@ def load_split(name: str, config: str | None, split: str | None, revision: str |
         advice = (
             "check the name, `config`, `revision`, and that the hub can be reached; private data needs `hf auth login`"
         )
-        raise StepError(f"hf://{name} cannot be loaded: {error}", code="R615", help=advice) from error
+        why = f": {' '.join(str(error.__cause__).split())[:300]}" if error.__cause__ is not None else ""
+        raise StepError(f"hf://{name} cannot be loaded: {error}{why}", code="R615", help=advice) from error
     if split is None:
         split = "train" if "train" in found or len(found) != 1 else str(next(iter(found)))
     if split not in found:
@@ -54,7 +55,7 @@ def load_split(name: str, config: str | None, split: str | None, revision: str |
     return split, found[split]
 
 
-def read_hub(piece: Mapping[str, Any], say: Callable[[str], None]) -> Generator[Parsed | BadRow, None, int]:
+def read_hub(piece: Mapping[str, Any], warn: Callable[[str, int], None]) -> Generator[Parsed | BadRow, None, int]:
     """The rows of one piece. Raises StepError R612 if they are not those that the plan saw."""
     _, data = load_split(piece["hub"], piece["config"], piece["split"], piece["revision"])
     if data._fingerprint != piece["identity"]["fingerprint"]:
@@ -64,7 +65,7 @@ def read_hub(piece: Mapping[str, Any], say: Callable[[str], None]) -> Generator[
     done = 0
     for table in data.select(range(start, stop)).with_format("arrow").iter(batch_size=size):
         for batch in table.combine_chunks().to_batches():
-            yield plain_rows(batch, done, say)
+            yield plain_rows(batch, done, lambda text, count: warn(f"{HUB}{piece['hub']}: {text}", count))
             done += batch.num_rows
     return done
 

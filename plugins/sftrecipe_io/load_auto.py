@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Auto"]
 
 _SAMPLE = 64
+_GUESSED = " (guessed)"
 _TAKEN = {*FIXED, *DERIVED, "hash"} - {"source", "license"}
 
 
@@ -80,6 +82,7 @@ class Auto(Load):
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
         self._facts: dict[str, Any] = {}
+        self._warned: Counter[str] = Counter()
 
     def flow(self, columns: Mapping[str, str]) -> Flow:
         """The fixed columns, and the typed ones of all sources."""
@@ -117,6 +120,20 @@ class Auto(Load):
         """After `pieces`, for each source: files, bytes, formats, schemas (and whether guessed), licence."""
         return self._facts
 
+    def remarks(self) -> Sequence[str]:
+        """After `pieces`: the schemas that were guessed."""
+        found = [
+            f"{name} {' and '.join(words)}"
+            for name, fact in self._facts.items()
+            if (words := [s.removesuffix(_GUESSED) for s in fact["schema"] if s.endswith(_GUESSED)])
+        ]
+        more = f" and {len(found) - 12} more (all are in the manifest)" if len(found) > 12 else ""
+        return [f"guessed schemas: {', '.join(found[:12])}{more}"] if found else []
+
+    def warnings(self) -> Mapping[str, int]:
+        """After reading a piece: what was not as it should be, and how often."""
+        return self._warned
+
     def read(self, piece: Mapping[str, Any]) -> Iterator[pl.DataFrame | BadRow]:
         """Frames of at most 8,192 rows or about 4 MB of text, bad rows between them, at the end the number of lines."""
         from sftrecipe_io.decode import Parsed, decode, quiet_collector
@@ -153,22 +170,25 @@ class Auto(Load):
         except ValueError as error:
             raise StepError(str(error), code="R614") from error
 
-    def _say(self, text: str) -> None:
+    def _log(self) -> logging.Logger:
         context = getattr(self, "context", None)
-        (context.log if context is not None else logging.getLogger("sftrecipe")).info(text)
+        return context.log if context is not None else logging.getLogger("sftrecipe")
+
+    def _warn(self, text: str, count: int) -> None:
+        self._warned[text] += count
 
     def _license_known(self, source: Source) -> None:
         if source.license and (unknown := advice(source.license)):
-            self._say(f"licence of {source.name or ', '.join(source.paths)}: {unknown}")
+            self._log().warning("licence of %s: %s", source.name or ", ".join(source.paths), unknown)
 
-    def _note(self, source: str, entry: Source, schema: str, format_: str, size: int) -> None:
+    def _note(self, source: str, entry: Source, schema: str, format_: str, size: int, *, guessed: bool) -> None:
         """One more file or data set for `facts`."""
         fact = self._facts.setdefault(
             source, {"files": 0, "bytes": 0, "format": [], "schema": [], "license": entry.license}
         )
         fact["files"] += 1
         fact["bytes"] += size
-        for key, word in (("format", format_), ("schema", f"{schema} (guessed)" if entry.schema == "auto" else schema)):
+        for key, word in (("format", format_), ("schema", schema + _GUESSED if guessed else schema)):
             if word not in fact[key]:
                 fact[key].append(word)
 
@@ -181,7 +201,8 @@ class Auto(Load):
             sample = self._sample(file, format_, packed) if source.schema == "auto" else []
         schema = source.schema if source.schema != "auto" else self._guess(sample, file)
         name = source.name or os.path.basename(file).split(".")[0]
-        self._note(name, source, schema, format_ + (f".{packed}" if packed else ""), size)
+        guessed = bool(sample)  # of an empty file nothing is guessed
+        self._note(name, source, schema, format_ + (f".{packed}" if packed else ""), size, guessed=guessed)
         piece = {
             "file": file,
             "source": name,
@@ -207,7 +228,8 @@ class Auto(Load):
         if schema == "auto":
             schema = self._guess(list(data.select(range(min(_SAMPLE, len(data))))), path)
         name = source.name or found[0]["hub"].split("/")[1]
-        self._note(name, source, schema, "hub", int(data.data.nbytes))
+        guessed = source.schema == "auto" and len(data) > 0
+        self._note(name, source, schema, "hub", int(data.data.nbytes), guessed=guessed)
         for piece in found:
             yield {**piece, "source": name, "entry": at, "schema": schema}
 
@@ -215,7 +237,7 @@ class Auto(Load):
         if not sample:
             return "messages"  # an empty file: no row will ask
         schema = guess(sample, place)
-        self._say(f"{place}: schema {schema} (guessed from {len(sample)} rows)")
+        self._log().info("%s: schema %s (guessed from %d rows)", place, schema, len(sample))
         return schema
 
     def _sample(self, file: str, format_: str, packed: str) -> list[Any]:
@@ -224,7 +246,7 @@ class Auto(Load):
 
         bad: list[BadRow] = []
         piece = {"file": file, "format": format_, "packed": packed, "groups": [0], "start": 0, "stop": None}
-        for chunk in islice(open_piece(piece, self.max_row_bytes, self._say), 1000):
+        for chunk in islice(open_piece(piece, self.max_row_bytes, _nobody), 1000):
             if isinstance(chunk, BadRow):
                 bad.append(chunk)
                 continue
@@ -251,6 +273,7 @@ class Auto(Load):
             constants=source.set,
             layout=_layout(sources),
             cells=piece.get("format") in ("csv", "tsv"),
+            warn=self._warn,
         )
 
     def _chunks(self, piece: Mapping[str, Any]) -> Generator[Chunk | Parsed | BadRow, None, int]:
@@ -258,13 +281,13 @@ class Auto(Load):
         if "hub" in piece:
             from sftrecipe_io.hub import read_hub
 
-            return (yield from read_hub(piece, self._say))
+            return (yield from read_hub(piece, self._warn))
         file = str(piece["file"])
         with told(file):
             before = state(file)
             if before[0] != piece["size"]:
                 raise changed(file)
-            count = yield from open_piece(piece, self.max_row_bytes, self._say)
+            count = yield from open_piece(piece, self.max_row_bytes, self._warn)
             if state(file) != before:
                 raise changed(file)
         return count
@@ -280,6 +303,10 @@ def _layout(sources: Sequence[Source]) -> dict[str, Type]:
             if found.setdefault(name, kind) != kind:
                 raise ValueError(f"column `{name}` is {found[name]} in one source and {kind} in another")
     return {name: kind for name, kind in found.items() if name not in ("source", "license")}
+
+
+def _nobody(text: str, count: int) -> None:
+    """For a look at the first rows: what is odd in them is told when they are read."""
 
 
 def _head(chunk: Chunk) -> Chunk:

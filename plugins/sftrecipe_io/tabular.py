@@ -2,19 +2,23 @@
 
 CSV is read by the standard reader, strictly; a row with more or fewer cells than the header is bad, a quote that
 never closes is an error of the file. Every cell is text, so `columns` says which are numbers. Parquet values become
-the JSON values they stand for; NaN becomes null (Arrow's writers use it for "missing"; the log says how many),
-infinity, dates and bytes have no JSON form and make the row bad. Columns that are null are left out of a row.
+the JSON values they stand for: dates and times ISO 8601 text, decimals numbers (text where no float has all their
+digits), maps lists of [key, value], JSON texts (Arrow's type for them) what they say. NaN becomes null (Arrow's
+writers use it for "missing"; a warning says how many), infinity, durations and bytes have no JSON form and make the row
+bad. Columns that are null are left out of a row.
 """
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Generator, Iterator, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from sftrecipe import BadRow, StepError
+from sftrecipe import BadRow, RowError, StepError
 from sftrecipe.lazy import pa
 from sftrecipe_io.decode import Parsed
+from sftrecipe_io.jsonio import loads
 from sftrecipe_io.lines import BLOCK, CHUNK_ROWS, quote
 
 if TYPE_CHECKING:
@@ -120,7 +124,9 @@ def open_parquet(path: str) -> pq.ParquetFile:
         raise StepError(f"{path} is no whole Parquet file: {str(error).splitlines()[0]}", code="R613") from error
 
 
-def read_parquet(path: str, groups: Sequence[int], say: Callable[[str], None]) -> Generator[Parsed | BadRow, None, int]:
+def read_parquet(
+    path: str, groups: Sequence[int], warn: Callable[[str, int], None]
+) -> Generator[Parsed | BadRow, None, int]:
     """The rows of these row groups. Returns how many there were. Raises StepError R613 for damaged pages."""
     done = 0
     with open_parquet(path) as file:
@@ -131,14 +137,14 @@ def read_parquet(path: str, groups: Sequence[int], say: Callable[[str], None]) -
         size = max(1, min(CHUNK_ROWS, int(BLOCK * rows / max(width, 1))))
         try:
             for batch in file.iter_batches(batch_size=size, row_groups=list(groups)):
-                yield plain_rows(batch, done, say)
+                yield plain_rows(batch, done, warn)
                 done += batch.num_rows
         except (pa.ArrowInvalid, OSError) as error:
             raise StepError(f"{path} is damaged: {str(error).splitlines()[0]}", code="R613") from error
     return done
 
 
-def plain_rows(batch: pa.RecordBatch, before: int, say: Callable[[str], None]) -> Parsed:
+def plain_rows(batch: pa.RecordBatch, before: int, warn: Callable[[str, int], None]) -> Parsed:
     """An Arrow batch as rows; `before` rows came before it."""
     import pyarrow.compute as pc
 
@@ -146,9 +152,62 @@ def plain_rows(batch: pa.RecordBatch, before: int, say: Callable[[str], None]) -
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         holes = pc.sum(pc.is_nan(column)).as_py() if pa.types.is_floating(column.type) else 0
         if holes:
-            say(f"column `{name}`: {holes} NaN read as null")
+            warn(f"column `{name}`: NaN read as null", holes)
         columns.append(pc.if_else(pc.is_nan(column), None, column) if holes else column)
     dicts = pa.RecordBatch.from_arrays(columns, names=batch.schema.names).to_pylist()
     rows = [{key: value for key, value in row.items() if value is not None} for row in dicts]
+    reworded = {field.name: words for field in batch.schema if (words := _words(field.type))}
+    for row in rows if reworded else ():
+        row |= {name: words(row[name]) for name, words in reworded.items() if name in row}
     count = len(rows)
     return Parsed(rows, range(before + 1, before + 1 + count), [0] * count, None, [], plain=True)
+
+
+Words = Callable[[Any], Any]
+
+
+def _words(kind: pa.DataType) -> Words | None:
+    """What makes a value of this type one of JSON's; None where it is one as it stands."""
+    types = pa.types
+    if types.is_date(kind) or types.is_timestamp(kind) or types.is_time(kind):
+        return _unless_null(lambda value: value.isoformat())
+    if types.is_decimal(kind):
+        return _unless_null(_number)
+    if isinstance(kind, pa.BaseExtensionType):
+        return _unless_null(_value) if kind.extension_name == "arrow.json" else None
+    if types.is_dictionary(kind):
+        return _words(kind.value_type)
+    if types.is_struct(kind):
+        fields = {field.name: words for field in kind if (words := _words(field.type))}
+        return (
+            _unless_null(lambda value: value | {n: words(value[n]) for n, words in fields.items()}) if fields else None
+        )
+    if types.is_map(kind):
+        key, item = _words(kind.key_type) or _same, _words(kind.item_type) or _same
+        return _unless_null(lambda value: [[key(k), item(v)] for k, v in value])
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        inner = _words(kind.value_type)
+        return _unless_null(lambda value: [inner(v) for v in value]) if inner else None
+    return None
+
+
+def _unless_null(words: Words) -> Words:
+    return lambda value: None if value is None else words(value)
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _number(value: Decimal) -> Any:
+    if value == value.to_integral_value():
+        return int(value)
+    return float(value) if Decimal(repr(float(value))) == value else str(value)
+
+
+def _value(text: Any) -> Any:
+    """The value of a JSON text; what is none stays as it is, for the schema to judge."""
+    try:
+        return loads(text)
+    except RowError:
+        return text

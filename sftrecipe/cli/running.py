@@ -63,6 +63,9 @@ def _report(session: Session, outcome: Any, terminal: Terminal, seconds: float) 
     console.print(funnel(outcome.counts, terminal.cached))
     for text in _sections(session, outcome):
         console.print(quiet_text(text), markup=False)
+    for id, result in outcome.results.items():
+        for text in result.manifest.get("remarks", ()):
+            console.print(f"{id}: {quiet_text(text)}", markup=False)
     for written in outcome.outputs:
         names = list(written["files"])
         more = f" ({len(names)} files)" if len(names) > 1 else ""

@@ -6,6 +6,7 @@ folder, links followed. What the command line names (`-p path=...`) is the user'
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ class Paths:
     def __init__(self, problems: Problems, outside: bool) -> None:
         self.problems, self.outside = problems, outside
         self.refused: set[Path] = set()
+        self.outputs: dict[str, Path] = {}
 
     def absolute(self, text: str, place: Place) -> Path:
         """The path that a text names, where it stands."""
@@ -48,11 +50,29 @@ class Paths:
         return path
 
     def output(self, text: str, place: Place) -> None:
-        """Tells of an output that a recipe would put outside the working folder."""
+        """Tells of an output that a recipe would put outside the working folder, or over another one of its own."""
+        self._apart(text, place)
         fixed = Path(text.partition("{")[0]).expanduser()
         if not self.outside and not isinstance(text, CommandLinePath) and lies_outside(fixed, [Path()]):
             help = "give it with -p, or run with --allow-outside"
             self.problems.error("R140", f"{text} lies outside the working folder", place.span(), help=help)
+
+    def _apart(self, text: str, place: Place) -> None:
+        """R141 for two outputs in one place: the second would replace the first, or lie in a folder that is."""
+        path = Path(os.path.abspath(Path(text).expanduser()))
+        for other, taken in self.outputs.items():
+            if path == taken:
+                self.problems.error(
+                    "R141", f"a step above writes {other} too", place.span(), help="give it another name"
+                )
+            elif path.is_relative_to(taken) or taken.is_relative_to(path):
+                inner, outer = (text, other) if path.is_relative_to(taken) else (other, text)
+                what = f"{inner} lies within {outer}, a folder that is written as a whole"
+                self.problems.error("R141", what, place.span(), help="write them side by side")
+            else:
+                continue
+            return
+        self.outputs[text] = path
 
     def locate(self, value: Any, place: Place) -> Any:
         """`path` or `sources` of a load with every local path made absolute."""

@@ -166,14 +166,8 @@ class Run:
             return None, [], {}
         operator = bind_load(self.spec(stage.first, self.store.root / "scratch" / stage.first.id), None)
         pieces = operator.pieces(self.options.shard_bytes)
-        digests: dict[str, str] = {}
-        files: dict[str, Path] = {}
-        for piece in pieces:
-            if file := piece.get("file"):
-                files.setdefault(f"{piece.get('source', '')}:{Path(str(file)).name}", Path(str(file)))
-            else:
-                digests[str(piece.get("source", ""))] = str(piece.get("identity"))
-        self._warm(stage.first, sum(f.stat().st_size for f in files.values()))
+        files, digests = _sources(pieces)
+        self._warm(stage.first, sum(f.stat().st_size for f in files.values() if f.is_file()))
         with ThreadPoolExecutor(self.engine.workers) as threads:
             hashed = threads.map(file_digest, files.values())
             importlib.import_module("polars")  # needed next: hashing holds no lock meanwhile
@@ -357,3 +351,25 @@ def execute(make: Any, *, on_damage: Any = None) -> Outcome:
         outcome.evicted = evicted
         return outcome
     raise StepError("the store is damaged again and again", code="R662", help="look at the disk")
+
+
+def _sources(pieces: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Path], dict[str, str]]:
+    """What pieces are read from, by its name in the key: files, and the identities of what is no file.
+
+    Files of one name may lie in several folders: the second is `source:name~2`.
+    """
+    files: dict[str, Path] = {}
+    identities: dict[str, str] = {}
+    seen: dict[str, dict[str, str]] = {}  # name -> what bears it -> its name in the key
+    for piece in pieces:
+        source, file, identity = str(piece.get("source", "")), piece.get("file"), str(piece.get("identity"))
+        name, what = (f"{source}:{Path(str(file)).name}", str(file)) if file else (source, identity)
+        same = seen.setdefault(name, {})
+        if what in same:
+            continue  # a further piece of it
+        same[what] = f"{name}~{len(same) + 1}" if same else name
+        if file:
+            files[same[what]] = Path(what)
+        else:
+            identities[same[what]] = identity
+    return files, identities

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,8 +90,8 @@ def compute_load(
     if bad:
         manifest["quarantine"] = _save_bad(folder, bad)
         manifest["files"][manifest["quarantine"][0]] = manifest["quarantine"][1]
-    facts = getattr(operator, "facts", None)
-    manifest["facts"] = facts() if callable(facts) else {}
+    manifest |= {"facts": dict(operator.facts()), "remarks": list(operator.remarks())}
+    _warn(spec, written, repeats)
     return manifest
 
 
@@ -126,7 +127,13 @@ def read_piece(job: PieceJob, models: Mapping[str, Any] | None = None) -> int:
         if size >= job.shard_bytes * 2:
             flush()
     flush()
-    data = {"shards": [vars(s) for s in shards], "bad": bad, "lines": lines, "file": str(job.piece.get("file", ""))}
+    data = {
+        "shards": [vars(s) for s in shards],
+        "bad": bad,
+        "lines": lines,
+        "file": str(job.piece.get("file", "")),
+        "warnings": dict(operator.warnings()),
+    }
     atomic_bytes(job.folder / f"piece-{job.number:05d}.json", json.dumps(data).encode(), durable=False)
     return sum(s.rows for s in shards)
 
@@ -204,6 +211,20 @@ def _share_of_bad(spec: StepSpec, operator: Load, bad: Sequence[Sequence[Any]], 
         first = "; ".join(f"{Path(f).name}:{line} {reason}" for f, line, _, reason, _ in bad[:3])
         text = f"{len(bad):,} of {len(bad) + good:,} rows cannot be read, more than max_bad = {allowed:g}: {first}"
         raise StepError(text, step=spec.id, code="R610", help="mend the file, or raise `max_bad`")
+
+
+def _warn(spec: StepSpec, pieces: Sequence[Mapping[str, Any]], repeats: int) -> None:
+    """What the reading came upon, summed over the pieces, and ids that stood twice."""
+    from collections import Counter
+
+    log = logging.getLogger(f"sftrecipe.step.{spec.id}")
+    total: Counter[str] = Counter()
+    for piece in pieces:
+        total.update(piece.get("warnings", {}))
+    for text, count in total.items():
+        log.warning("%s (%s times)", text, f"{count:,}")
+    if repeats:
+        log.warning("ids that came before, now called `ID~2` and so on: %s", f"{repeats:,}")
 
 
 def _by_reason(bad: Sequence[Sequence[Any]]) -> dict[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +23,7 @@ from sftrecipe.table import Table
 if TYPE_CHECKING:
     from sftrecipe.run.interpreter import Run
 
-__all__ = ["ensure_written", "given_paths", "put", "target_of"]
+__all__ = ["ensure_written", "given_paths", "known_files", "put", "target_of"]
 
 
 def target_of(run: Run, node: Node) -> Path:
@@ -47,6 +48,7 @@ def _placed(run: Run, text: str) -> Path:
     return path.with_name(f"{_stem(path)}.limit-{run.options.limit}{path.name[len(_stem(path)) :]}")
 
 
+_FIELD = re.compile(r"\{\w+\}")
 FILES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".txt", ".npz", ".npy", ".bin", ".yaml")
 PACKED = (".gz", ".zst")
 
@@ -65,11 +67,26 @@ def is_folder(path: Path) -> bool:
     return _stem(path) == path.name
 
 
-def manifest_path(target: Path) -> Path:
-    """manifest.json within an output folder, NAME.manifest.json beside a file."""
-    if is_folder(target):
+def manifest_path(target: Path, *, full: bool = False) -> Path:
+    """manifest.json within an output folder, NAME.manifest.json beside a file. `full`: with the suffix in NAME.
+
+    Of several files or folders it lies in the folder above the first {column}: `out/{a}/{b}.jsonl` has
+    `out/a-b.manifest.json`.
+    """
+    many = "{" in str(target)
+    if is_folder(target) and not many:
         return target / "manifest.json"
-    return target.with_name(_stem(target).replace("{", "").replace("}", "") + ".manifest.json")
+    base = _fixed_part(target)
+    name = target.name if full else _stem(target)
+    name = "-".join([*target.relative_to(base).parts[:-1], name]).replace("{", "").replace("}", "")
+    return base / f"{name}.manifest.json"
+
+
+def _manifest_of(run: Run, node: Node, target: Path) -> Path:
+    """Where the manifest of an output lies; `x.jsonl` and `x.parquet` of one recipe have one each."""
+    short = manifest_path(target)
+    others = [target_of(run, n) for n in run.plan.nodes.values() if n.verb == "write" and n.id != node.id]
+    return manifest_path(target, full=any(manifest_path(other) == short for other in others))
 
 
 def ensure_written(run: Run, node: Node, result: Result) -> dict[str, Any]:
@@ -92,7 +109,8 @@ def put(run: Run, node: Node, folder: Path, source: Table) -> dict[str, Any]:
     base = _fixed_part(target)
     run.store.open()
     with run.store.claim(target):
-        _refuse_foreign(target, run.options.overwrite)
+        if not run.options.overwrite and "{" not in str(target):
+            _refuse_foreign(target, _manifest_of(run, node, target))
         staging = base / f".sftrecipe-{os.getpid()}-{folder.name[:12]}"
         try:
             base.mkdir(parents=True, exist_ok=True)
@@ -129,23 +147,69 @@ def _write(run: Run, node: Node, folder: Path, source: Table, staging: Path, tar
     for path in staging.rglob("*"):
         if path.is_file():
             _fsync(path)
-    if is_folder(target) and "{" not in str(target):
+    many = "{" in str(target)
+    if is_folder(target) and not many:
         (staging / "manifest.json").write_bytes(_json(manifest))
         _replace_folder(staging, target)
         base = target
     else:
         base = _fixed_part(target)
-        beside = manifest_path(base / target.name if "{" in str(target) else target)
-        # the manifest goes first: a kill in between leaves a manifest that knows both the old file and the new
-        replaced = {n: old for n, new in files.items() if (base / n).is_file() and (old := sha256_of(base / n)) != new}
-        if replaced:
-            manifest["replaces"] = replaced
-        atomic_bytes(beside, _json(manifest))
-        for name in files:
-            (base / name).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(staging / name, base / name)
-        fsync_folder(base)
+        beside = _manifest_of(run, node, target)
+        if many and not run.options.overwrite:
+            _refuse_foreign_files(base, files, known_files(beside), whole=is_folder(target))
+        _replace_files(staging, base, beside, manifest, _of_pattern(known_files(beside), target) if many else {})
     return {"target": str(target), "base": str(base), "files": files, "rows": len(source), "facts": extra}
+
+
+def _replace_files(
+    staging: Path, base: Path, beside: Path, manifest: dict[str, Any], ours: Mapping[str, list[str]]
+) -> None:
+    """Moves the files into place, and takes away what an earlier run wrote (`ours`) and this one does not."""
+    files = manifest["files"]
+    stale = {
+        n: sha for n in ours if n not in files and (base / n).is_file() and (sha := sha256_of(base / n)) in ours[n]
+    }
+    replaced = {n: old for n in files if (base / n).is_file() and (old := sha256_of(base / n)) != files[n]}
+    # the manifest goes first: a kill in between leaves a manifest that knows both the old files and the new
+    if replaced or stale:
+        atomic_bytes(beside, _json({**manifest, "replaces": {**replaced, **stale}}))
+    else:
+        atomic_bytes(beside, _json(manifest))
+    for name in files:
+        (base / name).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(staging / name, base / name)
+    for name in stale:
+        (base / name).unlink()
+        _drop_empty((base / name).parent, base)
+    fsync_folder(base)
+    if replaced or stale:
+        atomic_bytes(beside, _json(manifest))
+
+
+def _of_pattern(known: Mapping[str, list[str]], target: Path) -> dict[str, list[str]]:
+    """Those of the files that an output with {columns} in its path could have written."""
+    parts = _FIELD.split(target.relative_to(_fixed_part(target)).as_posix())
+    pattern = re.compile("[^/]+".join(map(re.escape, parts)) + ("/.+" if is_folder(target) else ""))
+    return {name: shas for name, shas in known.items() if pattern.fullmatch(name)}
+
+
+def _drop_empty(folder: Path, base: Path) -> None:
+    """Takes away folders that are empty now, up to `base`."""
+    while folder != base and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent
+
+
+def known_files(beside: Path) -> dict[str, list[str]]:
+    """name -> the sha256 that it may have, of what the last run wrote; empty where there is no manifest."""
+    try:
+        manifest = json.loads(beside.read_bytes())
+        known: dict[str, list[str]] = {name: [sha] for name, sha in manifest["files"].items()}
+        for name, sha in manifest.get("replaces", {}).items():
+            known.setdefault(name, []).append(sha)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    return known
 
 
 def _json(data: Mapping[str, Any]) -> bytes:
@@ -169,24 +233,42 @@ def _fsync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _refuse_foreign(target: Path, overwrite: bool) -> None:
+_ELSEWHERE = "write elsewhere, move it away, or run with --overwrite"
+
+
+def _foreign(path: Path) -> StepError:
+    what = f"{path} is there already and was not written by sftrecipe"
+    return StepError(what, code="R664", help=_ELSEWHERE)
+
+
+def _unchanged(base: Path, known: Mapping[str, list[str]]) -> None:
+    for name, shas in known.items():
+        if (base / name).is_file() and sha256_of(base / name) not in shas:
+            raise StepError(f"{base / name} was changed since it was written", code="R664", help=_ELSEWHERE)
+
+
+def _refuse_foreign_files(base: Path, files: Mapping[str, str], known: Mapping[str, list[str]], *, whole: bool) -> None:
+    """The same for several files or (`whole`) folders, once it is known which ones."""
+    _unchanged(base, known)
+    there = {name for name in files if (base / name).is_file()}
+    if whole:
+        cards = [Path(name).parent for name in files if Path(name).name == "README.md"]
+        inside = (p for card in cards for p in (base / card).rglob("*") if p.is_file())
+        there |= {p.relative_to(base).as_posix() for p in inside}
+    if strange := sorted(there - set(known)):
+        raise _foreign(base / strange[0])
+
+
+def _refuse_foreign(target: Path, beside: Path) -> None:
     """R664 when something stands there that no run wrote, or that was changed since."""
-    if overwrite or "{" in str(target) or not target.exists():
+    if not target.exists():
         return
-    beside = manifest_path(target)
-    help = "write elsewhere, move it away, or run with --overwrite"
-    try:
-        manifest = json.loads(beside.read_bytes())
-        known, before = manifest["files"], manifest.get("replaces", {})
-    except (OSError, ValueError, KeyError, TypeError):
+    known = known_files(beside)
+    if not known:
         if target.is_dir() and not any(target.iterdir()):
             return
-        raise StepError(f"{target} is there already and was not written by sftrecipe", code="R664", help=help) from None
-    base = target if target.is_dir() else target.parent
-    for name, sha in known.items():
-        path = base / name
-        if path.is_file() and sha256_of(path) not in (sha, before.get(name)):
-            raise StepError(f"{path} was changed since it was written", code="R664", help=help)
+        raise _foreign(target)
+    _unchanged(target if target.is_dir() else target.parent, known)
     if target.is_dir():
         strange = [
             p.name
@@ -194,4 +276,4 @@ def _refuse_foreign(target: Path, overwrite: bool) -> None:
             if p.is_file() and str(p.relative_to(target)) not in {*known, "manifest.json"}
         ]
         if strange:
-            raise StepError(f"{target} holds {strange[0]}, which sftrecipe did not write", code="R664", help=help)
+            raise StepError(f"{target} holds {strange[0]}, which sftrecipe did not write", code="R664", help=_ELSEWHERE)

@@ -40,7 +40,7 @@ def output_manifest(
             "id": id, "operator": one.entry.full, "plugin": one.entry.distribution, "plugin_version": one.entry.version,
             "operator_version": one.operator.version, "params": _safe(one.operator.params),
             "seed": step_seed(recipe.seed, one),
-            "approximate": one.operator.approximate, "counts": figures,
+            "approximate": one.operator.approximate, "counts": figures, **_loaded(run, id),
         })  # fmt: skip
     return {
         "sftrecipe": __version__,
@@ -62,6 +62,13 @@ def output_manifest(
         "files": dict(files),
         **{k: v for k, v in facts.items() if k in ("licenses", "sources")},
     }
+
+
+def _loaded(run: Run, id: str) -> dict[str, Any]:
+    """What a load says of its sources: formats, schemas and whether they were guessed."""
+    result = run.results.get(id)
+    found = result.manifest.get("facts") if result is not None else None
+    return {"facts": found} if found else {}
 
 
 def _identity(run: Run, name: str) -> dict[str, Any]:

@@ -70,6 +70,19 @@ def test_an_input_that_changed_is_named(ran, numbered, cli):
     assert found["long"] == "stored if `load.auto` comes out the same"
 
 
+def test_files_of_one_name_in_several_folders_are_inputs_of_their_own(kitchen, numbered, cli):
+    for folder in ("a", "b"):
+        kitchen.rows(f"data/{folder}/train.jsonl", numbered(4))
+    kitchen.recipe("  - load: {path: data/*/train.jsonl, license: MIT}\n  - write: out.jsonl\n")
+    assert cli("run", "recipe.yaml", "-q")[0] == 0
+    kitchen.rows("data/b/train.jsonl", numbered(5))
+    assert states(cli("plan", "recipe.yaml")[1])["load.auto"] == (
+        "to run: load.auto: input `train:train.jsonl~2` changed"
+    )
+    assert cli("run", "recipe.yaml", "-q")[0] == 0
+    assert len((kitchen.folder / "out.jsonl").read_text().splitlines()) == 9
+
+
 def test_a_file_that_a_step_names_is_an_input_too(kitchen, numbered, cli):
     kitchen.rows("rows.jsonl", numbered(4))
     (kitchen.folder / "words.txt").write_text("figure\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 
@@ -199,6 +200,72 @@ def test_an_output_that_was_edited_is_not_replaced(kitchen, numbered):
     with pytest.raises(StepError, match="was changed since"):
         kitchen.run()
     assert (kitchen.folder / "out.jsonl").read_text() == "edited by hand\n"
+
+
+PARTED = """  - load: {path: rows.jsonl, license: MIT}
+  - tag: {half: '"a" if words(response) > 3 else "b"'}
+  - write: PATH
+"""
+
+
+def halves(kitchen, path, lengths):
+    from tests.conftest import chat
+
+    kitchen.rows("rows.jsonl", [chat(f"q{n}", "word " * length) for n, length in enumerate(lengths)])
+    kitchen.recipe(PARTED.replace("PATH", path))
+    return kitchen.run()
+
+
+@pytest.mark.parametrize(
+    ("path", "file", "manifest"),
+    [
+        ("out/{half}.jsonl", "out/a.jsonl", "out/half.manifest.json"),
+        ("out/{half}", "out/a/data/train-00000-of-00001.parquet", "out/half.manifest.json"),
+        ("out/{half}/x.jsonl", "out/a/x.jsonl", "out/half-x.manifest.json"),
+        ("out/{half}/{source}.jsonl", "out/a/rows.jsonl", "out/half-source.manifest.json"),
+    ],
+)
+def test_an_output_for_each_value_of_a_column(kitchen, path, file, manifest):
+    halves(kitchen, path, [5, 5, 1])
+    known = json.loads((kitchen.folder / manifest).read_bytes())
+    names = {p.relative_to(kitchen.folder / "out").as_posix() for p in (kitchen.folder / "out").rglob("*") if p.is_file()}
+    assert names == {*known["files"], Path(manifest).name}
+    mine, other = kitchen.folder / file, kitchen.folder / file.replace("out/a", "out/b")
+    assert mine.is_file() and other.is_file()
+    halves(kitchen, path, [5, 5])  # no row is in b any more: what stood there would be trained on
+    assert mine.is_file() and not other.exists() and not (kitchen.folder / "out" / "b").exists()
+    assert set(json.loads((kitchen.folder / manifest).read_bytes())) == set(known)
+    mine.write_text("edited by hand\n")
+    with pytest.raises(StepError, match="was changed since") as error:
+        halves(kitchen, path, [5])
+    assert error.value.code == "R664"
+    assert mine.read_text() == "edited by hand\n"
+
+
+@pytest.mark.parametrize(("path", "precious"), [("out/{half}.jsonl", "out/b.jsonl"), ("out/{half}", "out/a/notes.txt")])
+def test_of_outputs_for_each_value_none_replaces_what_is_not_ours(kitchen, path, precious):
+    mine = kitchen.folder / precious
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(StepError, match=f"{mine.name} is there already and was not written by sftrecipe"):
+        halves(kitchen, path, [5, 1])
+    assert mine.read_text() == "mine"
+    assert [p for p in (kitchen.folder / "out").rglob("*") if p.is_file()] == [mine]
+
+
+def test_outputs_of_one_name_have_a_manifest_each(kitchen, numbered):
+    kitchen.rows("rows.jsonl", numbered(3))
+    writes = "".join(f"  - write: {name}\n" for name in ("x.jsonl", "x.parquet", "y.jsonl"))
+    kitchen.recipe("  - load: {path: rows.jsonl, license: MIT}\n" + writes)
+    kitchen.run()
+    assert sorted(p.name for p in kitchen.folder.glob("*.manifest.json")) == [
+        "x.jsonl.manifest.json",
+        "x.parquet.manifest.json",
+        "y.manifest.json",
+    ]
+    (kitchen.folder / "x.jsonl").write_text("edited by hand\n")
+    with pytest.raises(StepError, match="was changed since"):
+        kitchen.run()
 
 
 def test_ids_tell_equal_rows_apart(kitchen):

@@ -122,6 +122,10 @@ def test_one_object_is_no_list_of_rows(load) -> None:
     with pytest.raises(StepError, match="holds one object over several lines") as caught:
         load(b'{\n  "data": []\n}', name="x.json")
     assert caught.value.code == "R613"
+    assert "one a line" in caught.value.help
+    with pytest.raises(StepError, match="rows fit no schema") as caught:
+        load(b'{"version": 1, "rows": [{"text": "a"}]}', name="x.json")
+    assert "the rows seem to stand under `rows`" in caught.value.help
 
 
 def test_an_empty_list_is_an_empty_file(load) -> None:

@@ -130,6 +130,44 @@ def test_facts_and_log_say_what_was_guessed(tmp_path: Path, caplog: pytest.LogCa
         }
     }
     assert "a.jsonl: schema prompt_completion (guessed from 50 rows)" in caplog.text
+    assert operator.remarks() == ["guessed schemas: s prompt_completion and problem"]
+
+
+def test_of_an_empty_file_nothing_is_guessed(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").touch()
+    operator = Auto(path=f"{tmp_path}/a.jsonl")
+    operator.pieces(1 << 20)
+    assert (operator.facts()["a"]["schema"], operator.remarks()) == (["messages"], [])
+
+
+def test_a_run_tells_what_was_guessed_and_what_was_odd(kitchen) -> None:
+    rows = [
+        {"id": "a", "prompt": "1", "completion": "2"},
+        {"id": "b", "prompt": "3", "completion": "4", "license": "Apache 2.0"},
+        {"id": "a", "prompt": "5", "completion": "6", "license": "mit"},
+    ]
+    kitchen.rows("x.jsonl", rows)
+    kitchen.recipe("  - load: {path: x.jsonl, license: MIT, id: id}\n  - write: out.jsonl\n")
+    for stored in (False, True):
+        done = kitchen.cli("run", "recipe.yaml", check=0)
+        assert "load.auto: guessed schemas: x prompt_completion" in done.stdout
+        if not stored:
+            assert "warning: load.auto: x: rows say `license: Apache 2.0`, the recipe says MIT (1 times)" in done.stderr
+            assert "warning: load.auto: ids that came before, now called `ID~2` and so on: 1" in done.stderr
+    manifest = json.loads((kitchen.folder / "out.manifest.json").read_bytes())
+    assert manifest["steps"][0]["facts"]["x"]["schema"] == ["prompt_completion (guessed)"]
+    assert [row["id"] for row in kitchen.read("out.jsonl")] == ["a", "b", "a~2"]
+
+
+def test_hub_rows_of_mixed_types_are_read(hub: dict[str, Any], tmp_path: Path) -> None:
+    calls = [{"function": {"name": "f", "arguments": {"a": a}}} for a in (1, "x")]
+    rows = [{"messages": [{"role": "assistant", "content": "", "tool_calls": [c]}], "at": "2026-01-02"} for c in calls]
+    for split in ("train", "test"):
+        path = tmp_path / "repo" / "data" / f"{split}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    made = read_all(Auto(path="hf://acme/chat"))  # the library stores such messages as JSON texts, the date as a time
+    assert [json.loads(m[0]["tool_calls"]) for m in made.frame["messages"]] == [[c] for c in calls]
+    assert made.extra == [{"at": "2026-01-02T00:00:00"}] * 2
 
 
 def test_an_unknown_licence_is_logged_with_the_nearest(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -212,9 +250,12 @@ def test_a_named_split_of_the_hub(hub: dict[str, Any]) -> None:
     assert (caught.value.code, caught.value.help) == ("R616", "did you mean `test`?")
 
 
-def test_a_hub_data_set_that_cannot_be_had(hub: dict[str, Any]) -> None:
+def test_a_hub_data_set_that_cannot_be_had(hub: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(StepError, match="hf://acme/none cannot be loaded") as caught:
         read_all(Auto(path="hf://acme/none"))
     assert caught.value.code == "R615"
+    (tmp_path / "repo" / "data" / "test.jsonl").write_text('{"other": 1}\n')
+    with pytest.raises(StepError, match="cannot be loaded: An error occurred .*: .*other") as caught:
+        read_all(Auto(path="hf://acme/chat"))
     with pytest.raises(StepError, match="names no data set"):
         read_all(Auto(path="hf://acme"))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime
-import logging
+import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -103,19 +104,19 @@ def test_parquet_rows_and_row_groups(tmp_path: Path) -> None:
     assert (whole.lines, cut.lines) == (10, 10)
 
 
-def test_parquet_values_that_are_no_json_are_bad_rows(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
+def test_parquet_values_that_are_no_json_are_bad_rows(tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = [
         {"text": "a", "x": 1.0, "l": [0.5], "b": None, "d": None},
         {"text": "b", "x": float("nan"), "l": None, "b": None, "d": None},
         {"text": "c", "x": float("inf"), "l": None, "b": None, "d": None},
         {"text": "d", "x": None, "l": [float("nan")], "b": None, "d": None},
         {"text": "e", "x": None, "l": None, "b": b"\x00", "d": None},
-        {"text": "f", "x": None, "l": None, "b": None, "d": datetime.datetime(2026, 1, 1)},
+        {"text": "f", "x": None, "l": None, "b": None, "d": datetime.timedelta(1)},
         {"text": "g\x00", "x": None, "l": None, "b": None, "d": None},
     ]
     path = parquet(tmp_path / "x.parquet", rows)
-    made = read_all(Auto(path=str(path)))
+    operator = Auto(path=str(path))
+    made = read_all(operator)
     assert [(row.line, row.reason.partition(":")[0]) for row in made.bad] == [
         (3, "not_finite"),
         (4, "not_finite"),
@@ -124,7 +125,48 @@ def test_parquet_values_that_are_no_json_are_bad_rows(tmp_path: Path, caplog: py
         (7, "nul"),
     ]
     assert made.extra == [{"x": 1.0, "l": [0.5]}, None]
-    assert "column `x`: 1 NaN read as null" in caplog.text
+    assert operator.warnings() == {f"{path}: column `x`: NaN read as null": 1}
+
+
+def test_parquet_times_decimals_maps_and_json_have_a_json_form(tmp_path: Path) -> None:
+    utc, day = datetime.timezone.utc, datetime.date(2026, 1, 2)
+    stamp = datetime.datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=utc)
+    texts = pa.ExtensionArray.from_storage(pa.json_(), pa.array([json.dumps({"role": "user", "content": "a"})]))
+    table = pa.table(
+        {
+            "messages": pa.ListArray.from_arrays([0, 1, 1], texts),
+            "text": ["x", "y"],
+            "at": pa.array([stamp, None], pa.timestamp("us", "UTC")),
+            "fine": pa.array([1, None], pa.timestamp("ns")),
+            "day": [day, None],
+            "clock": [datetime.time(1, 2, 3), None],
+            "price": pa.array([Decimal("1.50"), None], pa.decimal128(10, 2)),
+            "count": pa.array([Decimal("3"), None], pa.decimal128(30, 0)),
+            "exact": pa.array([Decimal("0.12345678901234567890"), None], pa.decimal128(30, 20)),
+            "word": pa.array(["w", None]).dictionary_encode(),
+            "map": pa.array([[("a", day)], None], pa.map_(pa.string(), pa.date32())),
+            "deep": pa.array([{"l": [{"at": stamp}, None]}, None]),
+        }
+    )
+    pq.write_table(table, tmp_path / "x.parquet")
+    columns = {"at": {"key": "at", "type": "text"}, "price": {"key": "price", "type": "float"}}
+    made = read_all(Auto(path=str(tmp_path / "x.parquet"), schema="messages", columns=columns))
+    assert made.turns == [[("user", "a")]]
+    assert made.frame.select("at", "price").rows() == [("2026-01-02T03:04:05.000006+00:00", 1.5)]
+    assert made.extra == [
+        {
+            "text": "x",
+            "fine": "1970-01-01T00:00:00.000000001",
+            "day": "2026-01-02",
+            "clock": "01:02:03",
+            "count": 3,
+            "exact": "0.12345678901234567890",
+            "word": "w",
+            "map": [["a", "2026-01-02"]],
+            "deep": {"l": [{"at": "2026-01-02T03:04:05.000006+00:00"}, None]},
+        }
+    ]
+    assert [row.reason.partition(":")[0] for row in made.bad] == ["no_messages"]
 
 
 def test_a_parquet_file_without_rows(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from sftrecipe.rows import FIXED, message
 from sftrecipe.testing.memory import MemoryDataset
 from sftrecipe.types import Type, parse_type
 from sftrecipe_io import outfiles
+from sftrecipe_io.card import card
 from sftrecipe_io.load_auto import Auto as Load
 from sftrecipe_io.write_auto import Auto
 from tests.io.conftest import read_all
@@ -198,8 +199,7 @@ def test_the_card_tells_sources_licences_and_columns(tmp_path: Path) -> None:
     front = yaml.safe_load(text.split("---")[1])
     assert front == {
         "pretty_name": "mix",
-        "license": "other",
-        "license_name": "MIT AND NOASSERTION",
+        "license": ["mit", "unknown"],
         "size_categories": ["n<1K"],
         "tags": ["sftrecipe", "instruction-tuning"],
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*.parquet"}]}],
@@ -215,6 +215,24 @@ def test_one_licence_has_the_hub_s_name_for_it(tmp_path: Path) -> None:
     assert yaml.safe_load(text.split("---")[1])["license"] == "cc-by-4.0"
     assert "| a\\|b c | CC-BY-4.0 | 3 |" in text
     assert (tmp_path / "data" / "train-00000-of-00001.jsonl").read_bytes().count(b"\n") == 3
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["MIT"], {"license": "mit"}),
+        (["GPL-3.0-only"], {"license": "gpl-3.0"}),
+        ([None], {"license": "unknown"}),
+        (["Apache-2.0", "ODC-By-1.0", "MIT"], {"license": ["apache-2.0", "mit", "odc-by"]}),
+        (["LicenseRef-Our Own"], {"license": "other", "license_name": "licenseref-our-own"}),
+        (["MIT", "0BSD", "Home: made"], {"license": ["mit", "other"], "license_name": "0bsd-and-home-made"}),
+    ],
+)
+def test_the_card_names_licences_as_the_hub_does(names: list[str | None], shown: dict[str, Any]) -> None:
+    counts = [("s", name, 1) for name in names]
+    text = card("x", rows=len(names), columns={"id": "text"}, counts=counts, files="data/*", recipe=False)
+    front = yaml.safe_load(text.split("---")[1])
+    assert {key: value for key, value in front.items() if key.startswith("license")} == shown
 
 
 def test_braces_write_one_file_a_value_in_row_order(tmp_path: Path) -> None:
