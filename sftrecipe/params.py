@@ -161,7 +161,9 @@ def specs(cls: type) -> Mapping[str, ParamSpec]:
 
 def _specs(cls: type) -> Mapping[str, ParamSpec]:
     found: dict[str, ParamSpec] = {}
-    for base in reversed(cls.__mro__):
+    # what a verb gives to all its operators comes last: an operator's own parameters are what people look for
+    bases = list(reversed(cls.__mro__))
+    for base in sorted(bases, key=lambda base: base.__module__ == "sftrecipe.verbs"):
         own = base.__dict__.get("__annotations__", {})
         declared = {name: base.__dict__.get(name) for name in own}
         if not any(_is_param(v) for v in declared.values()) and not any(_port_like(a) for a in own.values()):
@@ -169,6 +171,8 @@ def _specs(cls: type) -> Mapping[str, ParamSpec]:
         hints = typing.get_type_hints(base)
         for name in own:
             if name.startswith("_") or get_origin(hints[name]) is typing.ClassVar:
+                continue
+            if base.__module__ == "sftrecipe.verbs" and name in found:
                 continue
             if _is_param(declared[name]) or _kind_of(hints[name])[0] in ("dataset", "model"):
                 found[name] = _spec(name, hints[name], declared[name])

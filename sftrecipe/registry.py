@@ -18,7 +18,7 @@ from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
 from typing import Any
 
-from sftrecipe.errors import Problem, RecipeError, UsageError, did_you_mean, nearest
+from sftrecipe.errors import Problem, RecipeError, UsageError, did_you_mean, nearest, raised_at
 from sftrecipe.operators import Operator
 from sftrecipe.verbs import BARE, VERBS
 
@@ -198,11 +198,8 @@ def _owner(entry: Entry) -> str:
 
 
 def _broken(entry: Entry, error: BaseException) -> Problem:
-    frame = error.__traceback__
-    while frame and frame.tb_next:
-        frame = frame.tb_next
-    place = f" ({Path(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno})" if frame else ""
-    text = f"plugin {entry.origin} cannot be imported for `{entry.full}`: {type(error).__name__}: {error}{place}"
+    why = f"{type(error).__name__}: {error}{raised_at(error)}"
+    text = f"plugin {entry.origin} cannot be imported for `{entry.full}`: {why}"
     return Problem("P002", text, help="reinstall the plugin, or install what it misses")
 
 

@@ -261,10 +261,10 @@ class Resolver:
         for at, text in _texts(value):
             here = place.at(at) if at is not None else place
             step, dot, key = str(text).rpartition(".")
-            if dot and step in self.ids:
+            path = self.paths.absolute(text if isinstance(text, str) else str(text), here)
+            if dot and step in self.ids and step != node.id and not path.exists():
                 node.artefacts[f"{spec.name}.{at}" if at is not None else spec.name] = (step, key)
                 continue
-            path = self.paths.absolute(text if isinstance(text, str) else str(text), here)
             if not path.exists():
                 near = did_you_mean(step, self.ids) if dot and "/" not in step else ""
                 self._missing(path, str(text), here, near.replace("`?", f".{key}`?"))

@@ -88,8 +88,7 @@ BROAD = {
     "sftrecipe.hooks": 1,  # observers
     "sftrecipe.plan.resolve": 1,  # an operator that is made and checks itself
     "sftrecipe.plan.flow": 1,  # an operator that tells its columns
-    "sftrecipe.run.batch": 1,  # an operator over a batch
-    "sftrecipe.run.streaming": 1,  # an operator over a row, asynchronously
+    "sftrecipe.run.batch": 2,  # an operator over a batch, or over a row, asynchronously
     "sftrecipe.run.loading": 1,  # an operator that reads
     "sftrecipe.models.pull": 1,  # carried over to the thread that asked
 }
