@@ -162,10 +162,15 @@ class Pending(Exception):
 
 def raised_at(error: BaseException) -> str:
     """` (file.py:12)`: the innermost line of a traceback, for the author of the code that raised; empty without one."""
-    frame = error.__traceback__
-    while frame and frame.tb_next:
+    if isinstance(error, SyntaxError):
+        return ""  # its own text says where
+    frame, place = error.__traceback__, ""
+    while frame:
+        file = frame.tb_frame.f_code.co_filename
+        if not file.startswith("<frozen"):
+            place = "" if "importlib" in file else f" ({os.path.basename(file)}:{frame.tb_lineno})"
         frame = frame.tb_next
-    return f" ({os.path.basename(frame.tb_frame.f_code.co_filename)}:{frame.tb_lineno})" if frame else ""
+    return place
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

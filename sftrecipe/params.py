@@ -88,7 +88,9 @@ class Secret(str):
 
 
 @dataclass(frozen=True)
-class _Declared:
+class Declared:
+    """What `Param(...)` gives, until the annotation beside it is known."""
+
     default: Any
     doc: str
     ge: float | None
@@ -122,7 +124,7 @@ def Param(  # noqa: N802
         positional: takes a scalar or list given instead of a mapping (`filter.short: 20`).
         rest: a dict that takes every key which no other parameter has (`score: {evol: a * b}`).
     """
-    return _Declared(default, doc, ge, gt, le, lt, tuple(choices), positional, rest)
+    return Declared(default, doc, ge, gt, le, lt, tuple(choices), positional, rest)
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,7 @@ def _specs(cls: type) -> Mapping[str, ParamSpec]:
 
 
 def _is_param(value: Any) -> bool:
-    return isinstance(value, _Declared)
+    return isinstance(value, Declared)
 
 
 def _port_like(annotation: Any) -> bool:
@@ -189,7 +191,7 @@ def _port_like(annotation: Any) -> bool:
 
 
 def _spec(name: str, hint: Any, declared: Any) -> ParamSpec:
-    d = declared if _is_param(declared) else _Declared(REQUIRED, "", None, None, None, None, (), False, False)
+    d = declared if _is_param(declared) else Declared(REQUIRED, "", None, None, None, None, (), False, False)
     kind, many, optional, target = _kind_of(hint)
     accepts = _accepts(hint)
     bounds = {"minimum": d.ge, "exclusiveMinimum": d.gt, "maximum": d.le, "exclusiveMaximum": d.lt}

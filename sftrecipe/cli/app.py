@@ -292,11 +292,10 @@ def _plugin_commands() -> None:
 
     names = _named_first(sys.argv[1:]) or settings().get("with", ())
     if names:
-        from sftrecipe.hooks import Observers
+        from sftrecipe.hooks import observers_of
         from sftrecipe.registry import Registry
 
-        registry = Registry()
-        Observers({n: registry.entry("hook", n).load() for n in names}).call("commands", app=app)
+        observers_of(Registry(), names).call("commands", app=app)
 
 
 def run_app() -> None:

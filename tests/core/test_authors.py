@@ -8,7 +8,7 @@ import pytest
 from sftrecipe import Param
 from sftrecipe.errors import StepError
 from sftrecipe.params import specs
-from sftrecipe.verbs import Load, Pack, Write
+from sftrecipe.verbs import Load, Write
 from tests.conftest import chat
 
 PLUGIN = '''
