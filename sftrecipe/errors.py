@@ -15,6 +15,7 @@ Pending                         raised by operators: the world must act (becomes
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,7 @@ __all__ = [
     "Waiting",
     "did_you_mean",
     "nearest",
+    "raised_at",
 ]
 
 
@@ -143,7 +145,7 @@ class Waiting(SftRecipeError):
 class RowError(Exception):
     """This row fails with `code`; the step's `on_error` decides what becomes of it.
 
-    Raised by operators (row forms, and `Load.read` for a bad input line).
+    Raised by operators (row forms); `Load.read` yields it, or better a `BadRow`, which says where.
     """
 
     def __init__(self, code: str, message: str = "") -> None:
@@ -156,6 +158,19 @@ class RowError(Exception):
 
 class Pending(Exception):
     """Raised by operators: something outside must happen first. The message says what is awaited, and where."""
+
+
+def raised_at(error: BaseException) -> str:
+    """` (file.py:12)`: the innermost line of a traceback, for the author of the code that raised; empty without one."""
+    if isinstance(error, SyntaxError):
+        return ""  # its own text says where
+    frame, place = error.__traceback__, ""
+    while frame:
+        file = frame.tb_frame.f_code.co_filename
+        if not file.startswith("<frozen"):
+            place = "" if "importlib" in file else f" ({os.path.basename(file)}:{frame.tb_lineno})"
+        frame = frame.tb_next
+    return place
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

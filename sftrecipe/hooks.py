@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from sftrecipe.errors import Problem, RecipeError
+
 if TYPE_CHECKING:
     from sftrecipe.ledger import Counts
     from sftrecipe.plan.node import Node
+    from sftrecipe.registry import Registry
 
-__all__ = ["Observers", "RunEvent", "StepEvent", "hookimpl", "hookspec"]
+__all__ = ["Observers", "RunEvent", "StepEvent", "hookimpl", "hookspec", "observers_of"]
 
 hookspec = pluggy.HookspecMarker("sftrecipe")
 hookimpl = pluggy.HookimplMarker("sftrecipe")
@@ -86,7 +89,17 @@ class Observers:
         self.manager = pluggy.PluginManager("sftrecipe")
         self.manager.add_hookspecs(Specs)
         for name, plugin in (plugins or {}).items():
-            self.manager.register(plugin() if isinstance(plugin, type) else plugin, name)
+            self._register(name, plugin)
+
+    def _register(self, name: str, plugin: Any) -> None:
+        """An observer that cannot be made is told as a warning; pluggy refuses one whose hooks are none of ours."""
+        try:
+            made = plugin() if isinstance(plugin, type) else plugin
+        except Exception as error:  # the plugin border, as below
+            _log.warning("observer `%s` cannot be made: %s: %s", name, type(error).__name__, error)
+            return
+        self.manager.register(made, name)
+        self.manager.check_pending()
 
     def call(self, hook: str, **arguments: Any) -> list[Any]:
         """Every observer in turn; one that raises is told as a warning and the others go on."""
@@ -108,6 +121,17 @@ class Observers:
     def finished(self, node: Node, counts: Counts, cached: bool) -> None:
         """A step is done."""
         self.call("step_finished", event=_event(node, vars(counts), cached))
+
+
+def observers_of(registry: Registry, names: Sequence[str]) -> Observers:
+    """The observers with these names. Raises RecipeError P003 for one that has hooks which there are not."""
+    found = {name: registry.entry("hook", name) for name in names}
+    try:
+        return Observers({name: entry.load() for name, entry in found.items()})
+    except pluggy.PluginValidationError as error:
+        hooks = ", ".join(n for n in vars(Specs) if not n.startswith("_"))
+        text = f"an observer has a hook that there is not: {' '.join(str(error).split())}"
+        raise RecipeError([Problem("P003", text, help=f"the hooks are {hooks}")]) from error
 
 
 def _event(node: Node, counts: Mapping[str, Any] | None = None, cached: bool = False) -> StepEvent:

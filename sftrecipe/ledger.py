@@ -24,8 +24,8 @@ SCHEMA = ("row", "id", "step", "kind", "code", "value", "other", "facts")
 
 @dataclass
 class Counts:
-    """One step's figures. `codes`: dropped rows by code; `nulls`: rows left without a value, by code; `notes`: events
-    by code.
+    """One step's figures. `codes`: dropped rows by code; `nulls`: rows that failed and stay without a value, by code;
+    `undefined`: rows for which a score has no value, by column; `notes`: events by code.
     """
 
     step: str
@@ -39,6 +39,7 @@ class Counts:
     packed: int = 0
     codes: dict[str, int] = field(default_factory=dict)
     nulls: dict[str, int] = field(default_factory=dict)
+    undefined: dict[str, int] = field(default_factory=dict)
     notes: dict[str, int] = field(default_factory=dict)
 
     def assert_balance(self) -> None:
@@ -77,7 +78,8 @@ class Events:
         self.steps = list(steps)
         self._rows: list[tuple[Any, ...]] = []
         self._tally: list[dict[str, Counter[str]]] = [
-            {"dropped": Counter(), "failed": Counter(), "null": Counter(), "note": Counter()} for _ in steps
+            {"dropped": Counter(), "failed": Counter(), "null": Counter(), "note": Counter(), "undefined": Counter()}
+            for _ in steps
         ]
 
     def __len__(self) -> int:
@@ -103,6 +105,10 @@ class Events:
             other = others[at] if others is not None else None
             self._rows.append((row, id, self.steps[step], kind, code, figures[at], other, facts[at] if facts else None))
             self._tally[step][kind][code] += 1
+
+    def undefined(self, step: int, columns: Mapping[str, int]) -> None:
+        """Counts rows for which a score has no value, by column."""
+        self._tally[step]["undefined"].update(columns)
 
     def noted(self, context: RunContext, step: int) -> None:
         """Takes the notes that an operator left."""
@@ -138,7 +144,7 @@ class Events:
             found.append({
                 "rows_in": rows_in, "rows_out": out, "dropped": dropped, "failed": failed,
                 "codes": dict(tally["dropped"] + tally["failed"]), "nulls": dict(tally["null"]),
-                "notes": dict(tally["note"]),
+                "undefined": dict(tally["undefined"]), "notes": dict(tally["note"]),
             })  # fmt: skip
             rows_in = out
         return found

@@ -88,7 +88,9 @@ class Secret(str):
 
 
 @dataclass(frozen=True)
-class _Declared:
+class Declared:
+    """What `Param(...)` gives, until the annotation beside it is known."""
+
     default: Any
     doc: str
     ge: float | None
@@ -122,7 +124,7 @@ def Param(  # noqa: N802
         positional: takes a scalar or list given instead of a mapping (`filter.short: 20`).
         rest: a dict that takes every key which no other parameter has (`score: {evol: a * b}`).
     """
-    return _Declared(default, doc, ge, gt, le, lt, tuple(choices), positional, rest)
+    return Declared(default, doc, ge, gt, le, lt, tuple(choices), positional, rest)
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,9 @@ def specs(cls: type) -> Mapping[str, ParamSpec]:
 
 def _specs(cls: type) -> Mapping[str, ParamSpec]:
     found: dict[str, ParamSpec] = {}
-    for base in reversed(cls.__mro__):
+    # what a verb gives to all its operators comes last: an operator's own parameters are what people look for
+    bases = list(reversed(cls.__mro__))
+    for base in sorted(bases, key=lambda base: base.__module__ == "sftrecipe.verbs"):
         own = base.__dict__.get("__annotations__", {})
         declared = {name: base.__dict__.get(name) for name in own}
         if not any(_is_param(v) for v in declared.values()) and not any(_port_like(a) for a in own.values()):
@@ -170,13 +174,15 @@ def _specs(cls: type) -> Mapping[str, ParamSpec]:
         for name in own:
             if name.startswith("_") or get_origin(hints[name]) is typing.ClassVar:
                 continue
+            if base.__module__ == "sftrecipe.verbs" and name in found:
+                continue
             if _is_param(declared[name]) or _kind_of(hints[name])[0] in ("dataset", "model"):
                 found[name] = _spec(name, hints[name], declared[name])
     return found
 
 
 def _is_param(value: Any) -> bool:
-    return isinstance(value, _Declared)
+    return isinstance(value, Declared)
 
 
 def _port_like(annotation: Any) -> bool:
@@ -185,7 +191,7 @@ def _port_like(annotation: Any) -> bool:
 
 
 def _spec(name: str, hint: Any, declared: Any) -> ParamSpec:
-    d = declared if _is_param(declared) else _Declared(REQUIRED, "", None, None, None, None, (), False, False)
+    d = declared if _is_param(declared) else Declared(REQUIRED, "", None, None, None, None, (), False, False)
     kind, many, optional, target = _kind_of(hint)
     accepts = _accepts(hint)
     bounds = {"minimum": d.ge, "exclusiveMinimum": d.gt, "maximum": d.le, "exclusiveMaximum": d.lt}

@@ -18,7 +18,8 @@ from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
 from typing import Any
 
-from sftrecipe.errors import Problem, RecipeError, UsageError, did_you_mean, nearest
+from sftrecipe.contract import broken
+from sftrecipe.errors import Problem, RecipeError, UsageError, did_you_mean, nearest, raised_at
 from sftrecipe.operators import Operator
 from sftrecipe.verbs import BARE, VERBS
 
@@ -60,7 +61,7 @@ class Entry:
             return self.value
         try:
             return self.point.load()
-        except Exception as error:  # the plugin border: whatever a foreign module raises is told as its failure
+        except (Exception, SystemExit) as error:  # the plugin border: whatever a foreign module raises is its failure
             raise RecipeError([_broken(self, error)]) from error
 
 
@@ -124,12 +125,20 @@ class Registry:
     def operator(self, full: str) -> type[Operator]:
         """The class of `score.ifd`. Raises RecipeError."""
         verb, _, name = full.partition(".")
-        entry = self.entry(verb, name)
-        cls = entry.load()
-        if not (isinstance(cls, type) and issubclass(cls, VERBS[verb])):
-            text = f"`{full}` of {entry.origin} is no {VERBS[verb].__name__}: its entry point gives {cls!r}"
-            raise RecipeError([Problem("P003", text)])
-        return cls
+        found: type[Operator] = self.take(verb, name)
+        return found
+
+    def take(self, group: str, name: str) -> Any:
+        """What stands behind a name, imported. Raises RecipeError P003 if it is not what its group asks for, and as
+        `entry` and `Entry.load` do.
+        """
+        entry = self.entry(group, name)
+        thing = entry.load()
+        wrong = broken(group, thing)
+        if wrong:
+            text = f"`{entry.full}` of {entry.origin} {wrong}"
+            raise RecipeError([Problem("P003", text, help="this is a defect of the plugin: tell its author")])
+        return thing
 
     def _unknown(self, group: str, name: str) -> RecipeError | UsageError:
         if group in VERBS:
@@ -165,7 +174,7 @@ class Functions(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         if name not in self._names:
             raise KeyError(name)
-        return self._registry.entry("function", name).load()
+        return self._registry.take("function", name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -198,11 +207,8 @@ def _owner(entry: Entry) -> str:
 
 
 def _broken(entry: Entry, error: BaseException) -> Problem:
-    frame = error.__traceback__
-    while frame and frame.tb_next:
-        frame = frame.tb_next
-    place = f" ({Path(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno})" if frame else ""
-    text = f"plugin {entry.origin} cannot be imported for `{entry.full}`: {type(error).__name__}: {error}{place}"
+    why = f"{type(error).__name__}: {error}{raised_at(error)}"
+    text = f"plugin {entry.origin} cannot be imported for `{entry.full}`: {why}"
     return Problem("P002", text, help="reinstall the plugin, or install what it misses")
 
 
@@ -221,9 +227,10 @@ def _entries_of_file(path: Path) -> Iterator[Entry]:
         sys.modules[module_name] = module
         try:
             spec.loader.exec_module(module)
-        except Exception as error:  # the plugin border, as above
+        except (Exception, SystemExit) as error:  # the plugin border, as above
             del sys.modules[module_name]
-            raise UsageError(f"--plugin {path} cannot be imported: {type(error).__name__}: {error}") from error
+            why = f"{type(error).__name__}: {error}{raised_at(error)}"
+            raise UsageError(f"--plugin {path} cannot be imported: {why}") from error
     for value in vars(module).values():
         if isinstance(value, type) and issubclass(value, Operator) and value.__module__ == module_name:
             snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", value.__name__).lower()

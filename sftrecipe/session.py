@@ -152,15 +152,19 @@ class Session:
     def engine_of(self) -> Engine:
         """The engine, started when it is first needed."""
         if self._engine is None:
-            entry = self.registry.entry("engine", self.engine)
-            self._engine = entry.load()(self.workers)
+            make = self.registry.take("engine", self.engine)
+            try:
+                self._engine = make(self.workers)
+            except TypeError as error:
+                text = f"engine `{self.engine}` cannot be made with the number of workers: {error}"
+                raise UsageError(text) from error
         return self._engine
 
     def watchers(self) -> Observers:
         """The observers that were switched on."""
-        from sftrecipe.hooks import Observers
+        from sftrecipe.hooks import observers_of
 
-        return Observers({name: self.registry.entry("hook", name).load() for name in self.observers})
+        return observers_of(self.registry, self.observers)
 
     def _known_step(self, plan: Plan) -> None:
         to = self.options.to if self.options else None

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from sftrecipe.errors import RowError
 from sftrecipe.lazy import np, pl
-from sftrecipe.operators import Operator
+from sftrecipe.operators import Flow, Operator
+from sftrecipe.params import Param
 
 if TYPE_CHECKING:
     from sftrecipe.dataset import Dataset
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BARE",
+    "PACKED",
     "VERBS",
     "Answer",
     "BadRow",
@@ -116,9 +118,16 @@ class BadRow:
 
 
 class Load(Operator):
-    """Nothing in; rows out."""
+    """Nothing in; rows out. Every load has the parameters `role` and `max_bad`; the interpreter heeds them."""
 
     verb: ClassVar[str] = "load"
+
+    role: str | None = Param(
+        None,
+        choices=("eval",),
+        doc="`eval`: rows to compare with; they are no input of the next step and reach no output.",
+    )
+    max_bad: float = Param(0.01, ge=0, le=1, doc="Share of bad rows among all rows above which the run stops (R610).")
 
     def pieces(self, shard_bytes: int) -> Sequence[Mapping[str, Any]]:
         """Units of reading, as JSON-able mappings, in order. `file` (a path) is hashed into the key; `identity` stands
@@ -128,7 +137,7 @@ class Load(Operator):
         """
         raise NotImplementedError
 
-    def read(self, piece: Mapping[str, Any]) -> Iterator[pl.DataFrame | BadRow]:
+    def read(self, piece: Mapping[str, Any]) -> Iterator[pl.DataFrame | BadRow | RowError]:
         """Streams frames with `messages source license tools extra`, further typed columns, `hash` (rows.content_hash)
         and, if the source has ids of its own, `id`. At the end of a piece its line count may be given as BadRow("",
         line=n).
@@ -223,17 +232,28 @@ class Evolve(Operator):
 
 
 class Answer(Operator):
-    """Same rows; text written. A dict has `text` (or `content`) and may have `reasoning`, `tool_calls`, `columns`."""
+    """Same rows; text written: the last assistant turn, unless `writes` names another column (`candidates`, a text)."""
 
     verb: ClassVar[str] = "answer"
+    writes: ClassVar[Mapping[str, str]] = {"messages": "messages"}
     keeps_turn: ClassVar[bool] = False
     """Under `on_error: null`, a row that fails loses its last assistant turn, so that an old answer never passes for a
     new one; True leaves the turn as it was (edits by people).
     """
 
     def answer_row(self, row: Mapping[str, Any]) -> Mapping[str, Any] | Sequence[Mapping[str, Any]] | Awaitable[Any]:
-        """The turn (a dict), or the candidates (a list of dicts), or {column: value} for a text column."""
+        """The turn (a dict with `text` or `content`, and perhaps `reasoning`, `tool_calls`, `columns`), or the
+        candidates (a list of dicts), or {column: value} for a text column.
+        """
         raise NotImplementedError
+
+    def flow(self, columns: Mapping[str, str]) -> Flow:
+        """Who writes `messages` reads them, as the turn is put there, and makes what came from the old answer stale."""
+        plain = super().flow(columns)
+        if "messages" not in plain.writes:
+            return plain
+        reads = tuple(dict.fromkeys((*plain.reads, "messages")))
+        return Flow(reads, plain.writes, plain.rewrites or ("response",))
 
 
 class Mix(Operator):
@@ -243,7 +263,9 @@ class Mix(Operator):
     many_inputs: ClassVar[bool] = True
 
     def allot(self, inputs: Mapping[str, Dataset]) -> pl.DataFrame:
-        """Columns `input` (a key of `inputs`), `row` (its number there) and, optionally, `stage`, in output order."""
+        """Columns `input` (a key of `inputs`), `row` (its number there) and `stage`, if `writes` has it, in output
+        order.
+        """
         raise NotImplementedError
 
 
@@ -262,9 +284,16 @@ class Pack(Operator):
 
     verb: ClassVar[str] = "pack"
 
+    def flow(self, columns: Mapping[str, str]) -> Flow:
+        """The columns of a sequence, which the interpreter writes, and the `stage` that all its members have."""
+        plain = super().flow(columns)
+        own = () if type(self).tokens is not Pack.tokens else ("input_ids", "labels")
+        stage = {"stage": columns["stage"]} if "stage" in columns else {}
+        return Flow(tuple(dict.fromkeys((*plain.reads, *own, *stage))), {**PACKED, **plain.writes, **stage})
+
     def tokens(self, rows: Rows) -> Mapping[str, Any]:
         """`input_ids` and `labels` of each row: list columns. The default hands over the columns of these names."""
-        raise NotImplementedError
+        return {name: rows[name] for name in ("input_ids", "labels")}
 
     def plan(self, lengths: np.ndarray, data: Dataset) -> pl.DataFrame:
         """Columns `pack` (0..), `row`, `start`, `stop` (token offsets within the row), in output order.
@@ -289,9 +318,11 @@ class Measure(Operator):
 
 
 class Write(Operator):
-    """Rows pass untouched; files appear."""
+    """Rows pass untouched; files appear. Every write has the parameter `path`."""
 
     verb: ClassVar[str] = "write"
+
+    path: str = Param(positional=True, doc="The file or folder that appears, from the working folder.")
 
     def write(self, data: Dataset, folder: Path) -> Mapping[str, Any]:
         """Writes everything below the empty `folder`; the interpreter moves it to the target. Returns facts for the
@@ -303,6 +334,11 @@ class Write(Operator):
 VERBS: Mapping[str, type[Operator]] = {
     c.verb: c for c in (Load, Filter, Select, Tag, Score, Evolve, Answer, Mix, Format, Pack, Measure, Write)
 }
+
+PACKED: Mapping[str, str] = {
+    "input_ids": "tokens", "labels": "tokens", "seq_lengths": "list[int]", "members": "list[text]",
+}  # fmt: skip
+"""The columns of a sequence."""
 
 BARE: Mapping[str, str] = {
     "load": "auto",

@@ -86,6 +86,12 @@ def test_the_project_switches_it_on_with_its_command(shop):
     assert "acme saw 6 steps" in shop.cli("run", "acme.yaml", check=0).stdout
 
 
+def test_the_command_line_switches_it_on_with_its_command(shop):
+    assert shop.cli("--with", "acme", "acme", check=0).stdout == "hello from acme\n"
+    assert "acme saw 6 steps" in shop.cli("--with", "acme", "run", "acme.yaml", check=0).stdout
+    assert "acme saw" not in shop.cli("run", "acme.yaml", check=0).stdout
+
+
 def test_listing_names_it_and_imports_nothing_of_it(shop, installed):
     done = shop.cli("ops", "filter", check=0)
     assert "filter.acme.short (sftrecipe-acme 0.2.0)" in done.stdout

@@ -68,12 +68,6 @@ class Auto(Load):
     )
     set: dict[str, Any] | None = Param(None, doc="Column -> constant.")
     id: str | None = Param(None, doc="Source key that holds a row's own id.")
-    role: str | None = Param(
-        None,
-        choices=("eval",),
-        doc="`eval`: rows to compare with; they are no input of the next step and reach no output.",
-    )
-    max_bad: float = Param(0.01, ge=0, le=1, doc="Share of bad rows among all rows above which the run stops (R610).")
     max_row_bytes: int = Param(16 * 2**20, ge=1024, doc="Longest row of a text format, in bytes.")
     revision: str | None = Param(None, doc="Branch, tag or commit of a hub data set.")
     split: str | None = Param(None, doc="Split of a hub data set; without it the only one, or `train`.")

@@ -25,6 +25,7 @@ Plugins = Annotated[
 ]
 StoreFolder = Annotated[Path | None, typer.Option("--store", help="The store. [.sftrecipe]", show_default=False)]
 _outside: list[bool] = []
+_observers: list[str] = []
 Outside = Annotated[
     bool,
     typer.Option(
@@ -248,7 +249,7 @@ def _session(
     return Session(
         recipe, variant, tuple(param or ()), tuple(plugin or ()), store or Path(str(found.get("store", ".sftrecipe"))),
         workers or int(found.get("workers", 0)), engine or str(found.get("engine", "local")),
-        tuple(observe if observe is not None else found.get("with", ())), options,
+        tuple(observe or _observers or found.get("with", ())), options,
         allow_outside=any(_outside) or bool(found.get("allow_outside", False)),
     )  # fmt: skip
 
@@ -266,21 +267,35 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    observe: Annotated[
+        list[str] | None, typer.Option("--with", help="An observer plugin, with its commands.", show_default=False)
+    ] = None,
 ) -> None:
-    pass
+    _observers[:] = observe or ()
+
+
+def _named_first(words: list[str]) -> list[str]:
+    """The observers that stand before the command: `sftrecipe --with wandb wandb-login`."""
+    names = []
+    while words and words[0].startswith("--with"):
+        option, equals, name = words[0].partition("=")
+        if option != "--with" or not (equals or words[1:]):
+            break
+        names.append(name if equals else words[1])
+        words = words[1 if equals else 2 :]
+    return names
 
 
 def _plugin_commands() -> None:
-    """Commands of the observers that are switched on in [tool.sftrecipe]."""
+    """Commands of the observers that are switched on, before the command or in [tool.sftrecipe]."""
     from sftrecipe.settings import settings
 
-    names = settings().get("with", ())
+    names = _named_first(sys.argv[1:]) or settings().get("with", ())
     if names:
-        from sftrecipe.hooks import Observers
+        from sftrecipe.hooks import observers_of
         from sftrecipe.registry import Registry
 
-        registry = Registry()
-        Observers({n: registry.entry("hook", n).load() for n in names}).call("commands", app=app)
+        observers_of(Registry(), names).call("commands", app=app)
 
 
 def run_app() -> None:

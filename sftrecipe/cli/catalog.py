@@ -66,7 +66,7 @@ def explain_word(word: str, files: Sequence[Path]) -> None:
     if word in known:
         from sftrecipe.report.reference import provider_page
 
-        console.print(provider_page(known[word].load(), known[word]), markup=False, end="")
+        console.print(provider_page(registry.take("model", word), known[word]), markup=False, end="")
         return
     if word in VERBS:
         console.print(inspect.cleandoc(VERBS[word].__doc__ or ""), markup=False)

@@ -16,7 +16,7 @@ EXPECTED = (
     "rows",
     "dropped",
     "error",
-    *(n for n in vars(Counts("")) if n not in ("step", "codes", "nulls", "notes", "dropped")),
+    *(n for n in vars(Counts("")) if n not in ("step", "codes", "nulls", "undefined", "notes", "dropped")),
 )
 """What `expect: {...}` of a test may name, beside `dropped.code`."""
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from sftrecipe import params as declared
 from sftrecipe.errors import Problems, RecipeError, Span, did_you_mean
 from sftrecipe.expressions import ExpressionError, Function, check, template_columns
-from sftrecipe.operators import nested_columns
+from sftrecipe.operators import Flow, nested_columns
 from sftrecipe.plan.node import Column, Columns, Node
 from sftrecipe.plan.resolve import broke
 from sftrecipe.recipe import Place, Ref, Step
@@ -51,8 +52,8 @@ class Flows:
         self._nested(node, words)
         known = not (self.told and node.verb == "tag")  # a tag's types follow from its expressions
         try:
-            node.flow = node.operator.flow(words)
-        except (ExpressionError, ValueError, KeyError) as error:
+            node.flow = _flow(node.operator.flow(words))
+        except (ExpressionError, ValueError) as error:
             known = False
             if not self.told:
                 text = error.message if isinstance(error, ExpressionError) else str(error)
@@ -272,6 +273,15 @@ class Flows:
             elif name in node.columns_in:
                 found |= node.columns_in[name].texts
         return frozenset(found)
+
+
+def _flow(given: Any) -> Flow:
+    """What `flow` gives: a Flow, or (reads, writes)."""
+    if isinstance(given, tuple) and len(given) == 2:
+        given = Flow(*given)
+    if not isinstance(given, Flow):
+        raise TypeError(f"`flow` must give a Flow, not {type(given).__name__}")
+    return given
 
 
 def _values(node: Node, spec: declared.ParamSpec) -> list[tuple[object, Place]]:

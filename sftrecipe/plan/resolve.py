@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sftrecipe import params as declared
-from sftrecipe.errors import Problem, Problems, RecipeError, did_you_mean
+from sftrecipe.errors import Problem, Problems, RecipeError, did_you_mean, raised_at
 from sftrecipe.models.provider import Provider
 from sftrecipe.operators import Operator
 from sftrecipe.params import ParamSpec, env_names
@@ -45,7 +45,7 @@ class Resolver:
         for spec in self.recipe.models.values():
             try:
                 entry = self.registry.entry("model", spec.use)
-                cls = entry.load()
+                cls = self.registry.take("model", spec.use)
             except RecipeError as error:
                 self._tell(error, spec.place.at("use"))
                 continue
@@ -59,10 +59,15 @@ class Resolver:
             self._needs(cls, spec.place.at("use"), f"model provider `{spec.use}`")
             if is_unresolved(values):
                 continue
-            provider = cls(**values)
-            provider.name = spec.use
+            try:
+                provider = cls(**values)
+                provider.name = spec.use
+                wrong = _messages(provider.check())
+            except Exception as error:  # the plugin border
+                self.problems.append(broke(entry, error, spec.place))
+                continue
             vars(spec)["place_kind"] = cls.place
-            for message in provider.check():
+            for message in wrong:
                 self.problems.error("R306", f"model `{spec.name}`: {message}", spec.place.key())
             self.providers[spec.name] = provider
 
@@ -125,8 +130,10 @@ class Resolver:
         """Makes the operator. What its own check complains of, or None if the plugin broke."""
         try:
             node.operator = cls(**values)
+            if not hasattr(node.operator, "params"):
+                raise TypeError("its `__init__` does not call `super().__init__(**given)`")
             node.operator.name = node.entry.full
-            return list(node.operator.check())
+            return _messages(node.operator.check())
         except Exception as error:  # the plugin border
             self.problems.append(broke(node.entry, error, place))
             return None
@@ -261,10 +268,10 @@ class Resolver:
         for at, text in _texts(value):
             here = place.at(at) if at is not None else place
             step, dot, key = str(text).rpartition(".")
-            if dot and step in self.ids:
+            path = self.paths.absolute(text if isinstance(text, str) else str(text), here)
+            if dot and step in self.ids and step != node.id and not path.exists():
                 node.artefacts[f"{spec.name}.{at}" if at is not None else spec.name] = (step, key)
                 continue
-            path = self.paths.absolute(text if isinstance(text, str) else str(text), here)
             if not path.exists():
                 near = did_you_mean(step, self.ids) if dot and "/" not in step else ""
                 self._missing(path, str(text), here, near.replace("`?", f".{key}`?"))
@@ -351,8 +358,14 @@ def _written(place: Place, keys: Any) -> list[tuple[Any, Place]]:
 
 def broke(entry: Entry, error: Exception, place: Place) -> Problem:
     """P010 for an operator that raised when it was looked at."""
-    text = f"`{entry.full}` ({entry.origin}) raised {type(error).__name__} when it was checked: {error}"
+    what = f"{type(error).__name__} when it was checked: {error}{raised_at(error)}"
+    text = f"`{entry.full}` ({entry.origin}) raised {what}"
     return Problem("P010", text, place.key(), help="this is a defect of the operator: tell its author")
+
+
+def _messages(given: Any) -> list[str]:
+    """What `check` complains of: one text, several, or nothing."""
+    return [given] if isinstance(given, str) else [str(message) for message in given or ()]
 
 
 def shown(path: Path) -> str:

@@ -264,7 +264,7 @@ def _models(registry: Registry, distribution: str) -> Schema:
         if distribution and entry.distribution != distribution:
             continue
         try:
-            cls = entry.load()
+            cls = registry.take("model", entry.name)
         except RecipeError:
             continue
         names.append(entry.name)

@@ -45,5 +45,6 @@ def reasons(count: Counts) -> str:
     if count.quarantined and not count.codes:
         extra.append(f"{count.quarantined:,} quarantined")
     extra += [f"{n:,} without a value: {code}" for code, n in count.nulls.items()]
+    extra += [f"{n:,} without {column}" for column, n in count.undefined.items()]
     extra += [f"{code} x{n:,}" for code, n in count.notes.items() if code not in count.codes]
     return "; ".join([", ".join(parts)] * bool(parts) + extra)

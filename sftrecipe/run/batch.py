@@ -8,11 +8,11 @@ the row.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from sftrecipe.errors import Pending, RowError, SftRecipeError, StepError
+from sftrecipe.errors import Pending, RowError, SftRecipeError, StepError, raised_at
 from sftrecipe.lazy import np, pl
 from sftrecipe.operators import Operator, overrides
 from sftrecipe.rows import DERIVED, Rows, derive
@@ -23,7 +23,7 @@ from sftrecipe.verbs import VERBS
 if TYPE_CHECKING:
     from sftrecipe.run.context import RunContext
 
-__all__ = ["Live", "Outcome", "columns_of_batch", "first_last", "run_filter", "to_series"]
+__all__ = ["Live", "Outcome", "awaited", "columns_of_batch", "first_last", "guarded_row", "run_filter", "to_series"]
 
 ROW = "__row"
 BATCH_FORMS = {"filter": "keep", "tag": "tag", "score": "score", "format": "format"}
@@ -69,6 +69,11 @@ class Live:
             raise self.fault(f"writes neither `{BATCH_FORMS.get(self.spec.verb)}` nor `{name}`")
         return getattr(self.operator, name)  # type: ignore[no-any-return]
 
+    @property
+    def is_async(self) -> bool:
+        """Whether its rows are awaited, many at once."""
+        return self.batch_form is None and inspect.iscoroutinefunction(self.row_form)
+
     def fault(self, text: str, row: str = "") -> StepError:
         """A StepError that names step, operator and distribution."""
         where = f", row {row}" if row else ""
@@ -81,7 +86,7 @@ class Live:
         except (SftRecipeError, RowError, Pending):
             raise
         except Exception as error:  # the plugin border
-            raise self.fault(f"raised {type(error).__name__}: {error}", row) from error
+            raise self.fault(f"raised {type(error).__name__}: {error}{raised_at(error)}", row) from error
 
 
 @dataclass
@@ -93,6 +98,7 @@ class Outcome:
     values: np.ndarray | None = None
     columns: dict[str, pl.Series] = field(default_factory=dict)
     failed: list[tuple[int, str, str]] = field(default_factory=list)
+    undefined: dict[str, int] = field(default_factory=dict)
 
 
 def view_of(live: Live, rows: Rows) -> Rows:
@@ -104,11 +110,34 @@ def view_of(live: Live, rows: Rows) -> Rows:
     return rows.view(wanted)
 
 
-def run_filter(live: Live, rows: Rows) -> Outcome:
-    """The reason (-1 stays, else an index into `codes`) of every row."""
+def guarded_row(live: Live) -> Callable[[Mapping[str, Any]], Awaitable[Any]]:
+    """An async row form, its own errors told as the plugin's; with `on_error` given they fail their row alone."""
+
+    async def work(row: Mapping[str, Any]) -> Any:
+        try:
+            return await live.row_form(row)
+        except (SftRecipeError, RowError, Pending):
+            raise
+        except Exception as error:  # the plugin border
+            if live.spec.on_error in ("null", "drop"):
+                raise RowError("error", f"{type(error).__name__}: {error}") from error
+            raise live.fault(f"raised {type(error).__name__}: {error}{raised_at(error)}", str(row["id"])) from error
+
+    return work
+
+
+def awaited(live: Live, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """What an async row form gave, or the RowError it raised, row by row."""
+    from sftrecipe.models.pull import run_rows
+
+    return run_rows(rows, guarded_row(live)) if rows else []
+
+
+def run_filter(live: Live, rows: Rows, results: Sequence[Any] | None = None) -> Outcome:
+    """The reason (-1 stays, else an index into `codes`) of every row. `results`: what an async row form gave."""
     view = view_of(live, rows)
     if live.batch_form is None:
-        return _filter_rows(live, view)
+        return _filter_rows(live, view, awaited(live, list(view)) if results is None and live.is_async else results)
     verdict = live.call(live.batch_form, view)
     if not live.checked and live.spec.halves:
         _same_in_halves(live, view, verdict)
@@ -141,14 +170,16 @@ def _verdict(live: Live, view: Rows, verdict: Any) -> Outcome:
     return Outcome(reason=reason, codes=codes, values=values)
 
 
-def _filter_rows(live: Live, view: Rows) -> Outcome:
+def _filter_rows(live: Live, view: Rows, results: Sequence[Any] | None) -> Outcome:
     reason = np.full(len(view), -1, dtype=np.int16)
     codes: list[str] = []
     out = Outcome(reason=reason, codes=codes)
     plain = live.spec.name.rsplit(".", 1)[-1]
     for at, row in enumerate(view):
         try:
-            answer = live.call(live.row_form, row, row=row["id"])
+            answer = live.call(live.row_form, row, row=row["id"]) if results is None else results[at]
+            if isinstance(answer, BaseException):
+                raise answer
         except (RowError, StepError) as error:
             _fail(live, out, at, row["id"], error)
             continue
@@ -192,9 +223,23 @@ def columns_of_batch(live: Live, rows: Rows, results: Sequence[Any] | None = Non
         made = _columns_of_rows(live, view, out, results)
     _only_declared(live, made, rows)
     out.columns = {name: _typed(live, series, live.spec.writes[name]) for name, series in made.items()}
+    if live.spec.verb == "score":
+        out.undefined = _undefined(out)
     if live.spec.verb == "format" and out.columns:
         _unformatted(live, view, out)
     return out
+
+
+def _undefined(out: Outcome) -> dict[str, int]:
+    """Rows for which a score says nothing, by column; those that failed are told by their code."""
+    failed = [at for at, _, _ in out.failed]
+    found = {}
+    for name, series in out.columns.items():
+        if series.null_count():
+            nulls = series.is_null().to_numpy().copy()
+            nulls[failed] = False
+            found[name] = int(nulls.sum())
+    return {name: count for name, count in found.items() if count}
 
 
 def _unformatted(live: Live, view: Rows, out: Outcome) -> None:
@@ -217,10 +262,8 @@ def _unformatted(live: Live, view: Rows, out: Outcome) -> None:
 def _columns_of_rows(live: Live, view: Rows, out: Outcome, results: Sequence[Any] | None) -> dict[str, pl.Series]:
     names = list(live.spec.writes)
     lists: dict[str, list[Any]] = {name: [None] * len(view) for name in names}
-    if results is None and len(view) and inspect.iscoroutinefunction(live.row_form):
-        from sftrecipe.models.pull import run_rows
-
-        results = live.call(run_rows, list(view), live.row_form)
+    if results is None and live.is_async:
+        results = awaited(live, list(view))
     for at, row in enumerate(view):
         try:
             answer = live.call(live.row_form, row, row=row["id"]) if results is None else results[at]

@@ -129,7 +129,7 @@ def bind(spec: StepSpec, models: Mapping[str, Any] | None, ports: Mapping[str, A
         elif param.kind == "operator" and value is not None:
             setattr(operator, param.name, bind(spec.nested[param.name], models))
         elif param.kind == "dataset":
-            setattr(operator, param.name, (ports or {}).get(param.name))
+            setattr(operator, param.name, _NoPort(spec, param.name) if ports is None else ports.get(param.name))
     for name, value in spec.located.items():
         setattr(operator, name, value)
     operator.context = context = RunContext(
@@ -140,6 +140,26 @@ def bind(spec: StepSpec, models: Mapping[str, Any] | None, ports: Mapping[str, A
     operator.state = load_state(spec.state)
     operator.setup()
     return cast(Operator, operator)
+
+
+class _NoPort:
+    """Stands for a side port where rows run apart from each other, and none can be read."""
+
+    def __init__(self, spec: StepSpec, name: str) -> None:
+        self._spec, self._name = spec, name
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        text = f"`{self._spec.name}` ({self._spec.origin}) reads its port `{self._name}` where rows run shard by shard"
+        help = "read it in `fit`, and what it returns is `self.state` there"
+        raise StepError(text, step=self._spec.id, code="P010", help=help)
+
+    def __len__(self) -> int:
+        return int(self.__getattr__("len"))
 
 
 def secret(text: str) -> str:

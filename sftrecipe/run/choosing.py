@@ -15,6 +15,7 @@ from sftrecipe.run.kinds import bound, fitted, guarded, manifest_of, types_of
 from sftrecipe.run.part import write_bytes, write_frame
 from sftrecipe.run.result import part_entry
 from sftrecipe.table import Table
+from sftrecipe.types import parse_type
 from sftrecipe.verbs import Choice
 
 if TYPE_CHECKING:
@@ -74,10 +75,32 @@ def _checked(node: Node, choice: Any, rows: int) -> np.ndarray:
     who = f"`{node.entry.full}` ({node.entry.origin})"
     if not isinstance(choice, Choice):
         raise StepError(f"{who} answered {type(choice).__name__}; a Choice is needed", step=node.id, code="P010")
-    kept = np.asarray(choice.kept, dtype=np.int64)
+    kept = _numbers(who, node, choice.kept, "kept")
     if len(kept) and (kept.min() < 0 or kept.max() >= rows or len(np.unique(kept)) != len(kept)):
         raise StepError(f"{who} chose rows that are not there, or one twice", step=node.id, code="P010")
+    declared = node.flow.writes
+    wrong = [n for n in choice.columns if n not in declared]
+    if wrong:
+        text = f"{who} wrote column `{wrong[0]}`, which it did not declare"
+        raise StepError(text, step=node.id, code="P010")
+    missing = [n for n in declared if n not in choice.columns and n != "rank"]
+    if missing:
+        text = f"{who} did not write column `{missing[0]}`, which it declares"
+        raise StepError(text, step=node.id, code="P010")
+    for name, values in choice.columns.items():
+        if len(values) != len(kept):
+            text = f"{who} gave {len(values)} values of `{name}` for {len(kept)} rows kept"
+            raise StepError(text, step=node.id, code="P010")
     return kept
+
+
+def _numbers(who: str, node: Node, given: Any, what: str) -> np.ndarray:
+    """Row numbers; a mask or text is told."""
+    array = np.asarray(given)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        text = f"{who} gave `{what}` as {array.dtype} values; row numbers are needed"
+        raise StepError(text, step=node.id, code="P010")
+    return array.astype(np.int64)
 
 
 class _Reasons:
@@ -94,12 +117,16 @@ class _Reasons:
 def _reasons(node: Node, choice: Choice, gone: np.ndarray, rows: int) -> _Reasons:
     found = _Reasons(rows)
     for dropped in choice.dropped:
-        at = np.asarray(dropped.rows, dtype=np.int64)
+        who = f"`{node.entry.full}` ({node.entry.origin})"
+        at = _numbers(who, node, dropped.rows, "dropped")
         if len(at) and (at.min() < 0 or at.max() >= rows or not gone[at].all()):
-            who = f"`{node.entry.full}` ({node.entry.origin})"
             text = f"{who} gives a reason for a row that it keeps, or that is not there"
             raise StepError(text, step=node.id, code="P010")
         codes = [dropped.code] * len(at) if isinstance(dropped.code, str) else list(dropped.code)
+        for what, given in (("codes", codes), ("`other`", dropped.other), ("`value`", dropped.value)):
+            if given is not None and len(given) != len(at):
+                text = f"{who} gave {len(given)} {what} for {len(at)} rows dropped"
+                raise StepError(text, step=node.id, code="P010")
         for code in dict.fromkeys(codes):
             if code not in found.codes:
                 found.codes.append(code)
@@ -126,7 +153,7 @@ def _parts(
     from sftrecipe.ledger import merge_counts
 
     offsets = source.offsets()
-    extra = {n: _by_row(v, kept, len(source)) for n, v in choice.columns.items()}
+    extra = {n: _by_row(node, n, v, kept, len(source)) for n, v in choice.columns.items()}
     ids = source.frame(("id",))["id"] if (ranks < 0).any() else None
     entries, tallies = [], []
     for number, part in enumerate(source.parts):
@@ -167,9 +194,14 @@ def _after(
     return [(*write_frame(path, pl.DataFrame(columns), "lz4"), list(columns))]
 
 
-def _by_row(values: Any, kept: np.ndarray, rows: int) -> pl.Series:
-    """Values aligned with `kept`, laid out by row number."""
-    series = values if isinstance(values, pl.Series) else pl.Series(values)
+def _by_row(node: Node, name: str, values: Any, kept: np.ndarray, rows: int) -> pl.Series:
+    """Values aligned with `kept`, laid out by row number, in the type declared."""
+    word = node.flow.writes[name]
+    try:
+        series = (values if isinstance(values, pl.Series) else pl.Series(values)).cast(parse_type(word).dtype())
+    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+        text = f"`{node.entry.full}` ({node.entry.origin}) gave values for `{name}` that are no {word}: {error}"
+        raise StepError(text, step=node.id, code="P010") from error
     at = np.zeros(rows, dtype=np.uint32)
     at[kept] = np.arange(len(kept), dtype=np.uint32)
     return series.gather(at) if len(series) else pl.Series([None] * rows, dtype=series.dtype)

@@ -13,9 +13,8 @@ from sftrecipe.lazy import np, pl
 from sftrecipe.ledger import Events, merge_counts
 from sftrecipe.plan import Node
 from sftrecipe.rows import Rows, content_hash, row_id
-from sftrecipe.run.batch import ROW, Live
-from sftrecipe.run.bind import bind
-from sftrecipe.run.kinds import bound, guarded, manifest_of, types_of
+from sftrecipe.run.batch import ROW, Live, awaited
+from sftrecipe.run.kinds import bound, fitted, guarded, manifest_of, types_of
 from sftrecipe.run.mixing import fresh_ids
 from sftrecipe.run.part import matches, write_frame
 from sftrecipe.run.result import part_entry
@@ -32,12 +31,13 @@ __all__ = ["evolve_all", "evolve_rows"]
 ALWAYS = ("source", "license", "tools")
 
 
-def evolve_rows(run: Run, node: Node, folder: Path, source: Table) -> dict[str, Any]:
+def evolve_rows(run: Run, node: Node, folder: Path, source: Table, ports: Mapping[str, Table]) -> dict[str, Any]:
     """Every row's children, shard by shard; ids are made unique over all shards at the end."""
     from sftrecipe.run.part import compiled_where
 
-    spec = run.spec(node, folder / "scratch" / node.id.replace("/", "_"))
-    live = Live(spec, bind(spec, run.live_models([node])), compiled_where(spec))
+    state, files = fitted(run, node, folder, source, ports)
+    spec, operator = bound(run, node, folder, ports, state)
+    live = Live(spec, operator, compiled_where(spec))
     live.inherited = _inherited(node)
     columns = types_of(node)
     entries: list[dict[str, Any]] = []
@@ -57,7 +57,7 @@ def evolve_rows(run: Run, node: Node, folder: Path, source: Table) -> dict[str, 
         tallies.append(tally)
         run.progress.advance(node.id, frame.height)
     counts = vars(merge_counts(node.id, tallies))
-    return manifest_of(entries, columns, [counts], {})
+    return manifest_of(entries, columns, [counts], files)
 
 
 def _inherited(node: Node) -> list[str]:
@@ -102,10 +102,8 @@ def _part(live: Live, frame: pl.DataFrame, columns: Mapping[str, str]) -> tuple[
 
 
 def _results(live: Live, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
-    if inspect.iscoroutinefunction(live.row_form):
-        from sftrecipe.models.pull import run_rows
-
-        return live.call(run_rows, list(rows), live.row_form) if rows else []
+    if live.is_async:
+        return awaited(live, rows)
     found: list[Any] = []
     for row in rows:
         try:
@@ -197,7 +195,8 @@ def _unique(rows: pl.DataFrame, seen: Counter[str]) -> pl.DataFrame:
 
 def evolve_all(run: Run, node: Node, folder: Path, source: Table, ports: Mapping[str, Table]) -> dict[str, Any]:
     """Children made with all rows in sight, put after all parents."""
-    spec, operator = bound(run, node, folder, ports)
+    state, files = fitted(run, node, folder, source, ports)
+    spec, operator = bound(run, node, folder, ports, state)
     run.progress.begin(node.id, 1, 0)
     children = guarded(node, _evolve, operator, run.dataset(source, spec.scratch))
     columns = types_of(node)
@@ -236,7 +235,7 @@ def evolve_all(run: Run, node: Node, folder: Path, source: Table, ports: Mapping
         [entry],
         columns,
         [vars(merge_counts(node.id, [tally]))],
-        run.save_artefacts(folder, getattr(operator, "artefacts", {})),
+        files | run.save_artefacts(folder, getattr(operator, "artefacts", {})),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from sftrecipe.errors import Pending, RowError, SftRecipeError, StepError
+from sftrecipe.errors import Pending, RowError, SftRecipeError, StepError, raised_at
 from sftrecipe.ledger import Events
 from sftrecipe.plan import Node, Stage
 from sftrecipe.run.bind import StepSpec, bind
@@ -29,7 +29,7 @@ def compute(run: Run, stage: Stage, folder: Path, inputs: list[Table], ports: Ma
         if stage.first.verb == "evolve":
             from sftrecipe.run.evolving import evolve_rows
 
-            return evolve_rows(run, stage.first, folder, inputs[0])
+            return evolve_rows(run, stage.first, folder, inputs[0], ports)
         return streaming.stream(run, stage, folder, inputs[0], ports)
     node = stage.first
     if node.verb in ("filter", "select"):
@@ -84,15 +84,8 @@ def guarded(node: Node, function: Callable[..., Any], *args: Any) -> Any:
     except Exception as error:  # the plugin border
         if isinstance(error, OSError) and node.verb == "write":
             raise  # a full disk is the disk's fault: whoever holds the output tells it
-        text = f"`{node.entry.full}` ({node.entry.origin}) raised {type(error).__name__}: {error}{_where(error)}"
+        text = f"`{node.entry.full}` ({node.entry.origin}) raised {type(error).__name__}: {error}{raised_at(error)}"
         raise StepError(text, step=node.id, code="P010") from error
-
-
-def _where(error: BaseException) -> str:
-    frame = error.__traceback__
-    while frame and frame.tb_next:
-        frame = frame.tb_next
-    return f" ({Path(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno})" if frame else ""
 
 
 def fitted(run: Run, node: Node, folder: Path, source: Table, ports: Mapping[str, Table]) -> tuple[str, dict[str, str]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sftrecipe.errors import StepError
+from sftrecipe.errors import RowError, SftRecipeError, StepError, raised_at
 from sftrecipe.lazy import np, pa, pl, series_of
 from sftrecipe.ledger import Counts
 from sftrecipe.rows import FIXED, content_hash, row_id
@@ -114,6 +114,8 @@ def read_piece(job: PieceJob, models: Mapping[str, Any] | None = None) -> int:
             size = 0
 
     for item in _guarded(job, operator):
+        if isinstance(item, RowError):
+            item = BadRow(str(item))
         if isinstance(item, BadRow):
             if item.reason:
                 bad.append(
@@ -139,16 +141,21 @@ def read_piece(job: PieceJob, models: Mapping[str, Any] | None = None) -> int:
 
 
 def _guarded(job: PieceJob, operator: Load) -> Any:
-    from sftrecipe.errors import RowError, SftRecipeError
-
+    who = f"`{job.spec.name}` ({job.spec.origin})"
     try:
-        yield from operator.read(job.piece)
-    except (SftRecipeError, RowError):
+        for item in operator.read(job.piece):
+            if not isinstance(item, (BadRow, RowError, pl.DataFrame)):
+                text = f"{who}: `read` yields frames and bad rows, not {type(item).__name__}"
+                raise StepError(text, step=job.spec.id, code="P010")
+            yield item
+    except SftRecipeError:
         raise
     except Exception as error:  # the plugin border
-        who, file = f"`{job.spec.name}` ({job.spec.origin})", job.piece.get("file", "")
-        text = f"{who} raised {type(error).__name__}: {error} while reading {file}"
-        raise StepError(text, step=job.spec.id, code="P010") from error
+        text = (
+            f"{who} raised {type(error).__name__}: {error}{raised_at(error)} while reading {job.piece.get('file', '')}"
+        )
+        help = "`yield` a bad row: what is raised ends the reading" if isinstance(error, RowError) else ""
+        raise StepError(text, step=job.spec.id, code="P010", help=help) from error
 
 
 def _write_shard(job: PieceJob, number: int, frames: list[pl.DataFrame], columns: Mapping[str, str]) -> Written:

@@ -70,6 +70,15 @@ def _checked(node: Node, order: Any, names: list[str], inputs: list[Table]) -> t
     who = f"`{node.entry.full}` ({node.entry.origin})"
     if not isinstance(order, pl.DataFrame) or not {"input", "row"} <= set(order.columns):
         raise StepError(f"{who} must allot a DataFrame with `input` and `row`", step=node.id, code="P010")
+    extra = [c for c in order.columns if c not in ("input", "row", *node.flow.writes)]
+    missing = [c for c in node.flow.writes if c not in order.columns]
+    if extra or missing:
+        text = (
+            f"wrote column `{extra[0]}`, which it did not declare"
+            if extra
+            else f"did not write column `{missing[0]}`, which it declares"
+        )
+        raise StepError(f"{who} {text}", step=node.id, code="P010")
     lookup = {n: i for i, n in enumerate(names)}
     unknown = [n for n in order["input"].unique().to_list() if n not in lookup]
     if unknown:

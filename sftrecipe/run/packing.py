@@ -78,8 +78,7 @@ def _tokens(run: Run, live: Live, folder: Path, source: Table) -> tuple[Table, n
         chunks = []
         for at in range(0, frame.height, BATCH_ROWS):
             view = view_of(live, Rows(frame.slice(at, BATCH_ROWS)))
-            given = live.call(live.operator.tokens, view)  # type: ignore[attr-defined]
-            made = {n: to_series(live, given[n], view, n).cast(kinds[n]) for n in kinds}
+            made = _lists_of(live, view, kinds)
             chunks.append(pl.DataFrame(made))
         made_frame = pl.concat(chunks) if chunks else pl.DataFrame(schema=kinds)
         name, sha = write_frame(scratch / f"part-{number:05d}.rows.parquet", made_frame)
@@ -89,6 +88,23 @@ def _tokens(run: Run, live: Live, folder: Path, source: Table) -> tuple[Table, n
     return Table(parts, {"input_ids": "tokens", "labels": "tokens"}), np.concatenate(lengths) if lengths else np.zeros(
         0, dtype=np.int64
     )
+
+
+def _lists_of(live: Live, view: Rows, kinds: Mapping[str, Any]) -> dict[str, pl.Series]:
+    """What `tokens` gives for a batch: as many labels as ids in each row."""
+    given = live.call(live.operator.tokens, view)  # type: ignore[attr-defined]
+    if not isinstance(given, Mapping) or not given.keys() >= kinds.keys():
+        raise live.fault("must give `input_ids` and `labels` as `tokens`")
+    made = {}
+    for name, kind in kinds.items():
+        try:
+            made[name] = to_series(live, given[name], view, name).cast(kind)
+        except pl.exceptions.PolarsError as error:
+            raise live.fault(f"gave values for `{name}` that are no lists of token ids: {error}") from error
+    lengths = [s.list.len().fill_null(0) for s in made.values()]
+    if (uneven := (lengths[0] != lengths[1]).arg_true()).len():
+        raise live.fault("gave another number of `labels` than of `input_ids`", view["id"][int(uneven[0])])
+    return made
 
 
 def _checked(node: Node, plan: Any, lengths: np.ndarray) -> pl.DataFrame:
@@ -103,6 +119,11 @@ def _checked(node: Node, plan: Any, lengths: np.ndarray) -> pl.DataFrame:
     stop, start = used["stop"].to_numpy(), used["start"].to_numpy()
     if len(used) and ((start < 0).any() or (stop > lengths[used["row"].to_numpy()]).any() or (start >= stop).any()):
         raise StepError(f"{who} packs tokens that are not there", step=node.id, code="P010")
+    if used["row"].n_unique() < len(used):
+        parts = used.sort("row", "start")
+        before = pl.col("stop").shift().over("row")
+        if parts.filter(pl.col("start") < before).height:
+            raise StepError(f"{who} packs the same tokens twice", step=node.id, code="P010")
     return cast(pl.DataFrame, plan)
 
 

@@ -151,9 +151,21 @@ class PartRun:
         if mask is not None and not mask.any():
             return rows if live.spec.verb == "filter" else _with_nulls(live, rows)
         target = rows if mask is None else rows.keep(mask)
+        return self.judged(live, number, rows, target, mask)
+
+    def judged(
+        self,
+        live: Live,
+        number: int,
+        rows: Rows,
+        target: Rows,
+        mask: pl.Series | None,
+        results: Sequence[Any] | None = None,
+    ) -> Rows:
+        """The batch behind a step that sees `target` of it. `results`: what its async row form gave, row by row."""
         if live.spec.verb == "filter":
-            return self._drop(live, number, rows, target, mask, run_filter(live, target))
-        return self.attach(live, number, rows, target, mask, columns_of_batch(live, target))
+            return self._drop(live, number, rows, target, mask, run_filter(live, target, results))
+        return self._attach(live, number, rows, target, mask, columns_of_batch(live, target, results))
 
     def _drop(
         self, live: Live, number: int, rows: Rows, target: Rows, mask: pl.Series | None, outcome: Outcome
@@ -177,7 +189,7 @@ class PartRun:
         self.put(rows.frame.filter(~keep))
         return rows.keep(keep)
 
-    def attach(
+    def _attach(
         self, live: Live, number: int, rows: Rows, target: Rows, mask: pl.Series | None, outcome: Outcome
     ) -> Rows:
         """The batch with the step's new columns; rows that failed leave if `on_error` says so."""
@@ -191,6 +203,7 @@ class PartRun:
         else:
             rows.frame = frame
         self.events.noted(live.context, number)
+        self.events.undefined(number, outcome.undefined)
         if not outcome.failed:
             return rows
         at = [f[0] for f in outcome.failed]

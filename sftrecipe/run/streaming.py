@@ -3,20 +3,18 @@ by one."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sftrecipe.errors import Pending, RowError, SftRecipeError
 from sftrecipe.lazy import pl
 from sftrecipe.ledger import Events, merge_counts
 from sftrecipe.operators import Operator, overrides
 from sftrecipe.plan import Stage
 from sftrecipe.rows import BATCH_ROWS, Rows
-from sftrecipe.run.batch import ROW, Live, columns_of_batch, view_of
+from sftrecipe.run.batch import ROW, Live, guarded_row, view_of
 from sftrecipe.run.bind import bind
 from sftrecipe.run.kinds import fitted, guarded, manifest_of, ports_of, types_of
 from sftrecipe.run.part import PartJob, PartRun, Written, columns_needed, compiled_where, matches, run_part
@@ -90,7 +88,7 @@ def _with_models(
         return
     models = run.live_models(stage.nodes)
     steps = [Live(s, bind(s, models, ports_of(run, s, ports)), compiled_where(s)) for s in jobs[0].steps]
-    if len(steps) == 1 and _is_async(steps[0]):
+    if len(steps) == 1 and steps[0].is_async:
         yield from _rows_in_flight(jobs, steps[0])
         return
     for job in jobs:
@@ -99,10 +97,6 @@ def _with_models(
         for at in range(0, max(frame.height, 1), BATCH_ROWS):
             part.batch(Rows(frame.slice(at, BATCH_ROWS)))
         yield job.number, part.finish(frame.height)
-
-
-def _is_async(live: Live) -> bool:
-    return live.batch_form is None and inspect.iscoroutinefunction(live.row_form)
 
 
 class _Shard:
@@ -124,8 +118,7 @@ class _Shard:
         others = [n for n in notes if n[0] not in ids]  # rows of other shards are in flight too
         notes[:] = [n for n in notes if n[0] in ids]
         part = PartRun(self.job, [self.live])
-        outcome = columns_of_batch(self.live, self.target, self.results)
-        kept = part.attach(self.live, 0, self.rows, self.target, self.mask, outcome)
+        kept = part.judged(self.live, 0, self.rows, self.target, self.mask, self.results)
         notes[:] = others
         part.put(kept.frame)
         return part.finish(self.frame.height)
@@ -135,8 +128,6 @@ def _rows_in_flight(jobs: Sequence[PartJob], live: Live) -> Iterator[tuple[int, 
     """Rows of all shards through one async row step: no row waits for the end of a shard."""
     from sftrecipe.models.pull import stream_rows
 
-    if live.spec.verb == "filter":
-        raise live.fault("is an async filter; score first, then filter on the score")
     places: dict[int, tuple[_Shard, int]] = {}  # of rows in flight alone, so that finished shards leave memory
     bare: list[_Shard] = []
 
@@ -150,7 +141,7 @@ def _rows_in_flight(jobs: Sequence[PartJob], live: Live) -> Iterator[tuple[int, 
                 places[next(numbers)] = (shard, at)
                 yield row
 
-    with closing(stream_rows(rows(), _guarded(live))) as done:
+    with closing(stream_rows(rows(), guarded_row(live))) as done:
         for index, outcome in done:
             shard, at = places.pop(index)
             shard.results[at] = outcome
@@ -159,19 +150,3 @@ def _rows_in_flight(jobs: Sequence[PartJob], live: Live) -> Iterator[tuple[int, 
                 yield shard.job.number, shard.finish()
     for shard in bare:
         yield shard.job.number, shard.finish()
-
-
-def _guarded(live: Live) -> Callable[[Mapping[str, Any]], Awaitable[Any]]:
-    """The row form, its unexpected errors told as the plugin's; with `on_error` given they fail their row alone."""
-
-    async def work(row: Mapping[str, Any]) -> Any:
-        try:
-            return await live.row_form(row)
-        except (SftRecipeError, RowError, Pending):
-            raise
-        except Exception as error:  # the plugin border
-            if live.spec.on_error in ("null", "drop"):
-                raise RowError("error", f"{type(error).__name__}: {error}") from error
-            raise live.fault(f"raised {type(error).__name__}: {error}", str(row["id"])) from error
-
-    return work

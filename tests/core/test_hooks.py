@@ -157,3 +157,18 @@ def test_a_hook_that_there_is_not_is_refused():
 
 def test_nobody_watching_costs_nothing():
     assert Observers().call("run_started", event=None) == []
+
+
+def test_what_is_wrong_with_an_observer_is_told_before_the_run(shelf, kitchen, cli):
+    shelf.put("odd", {"hook": {"odd": "odd:Odd"}}, "from sftrecipe import hookimpl\nclass Odd:\n    @hookimpl\n    def run_finish(self, event): pass\n")
+    code, _, err = cli("run", "recipe.yaml", "--with", "odd")
+    assert code == 1
+    assert "run_finish" in err
+    assert "the hooks are run_started, step_started, step_finished, run_finished, report_section, commands" in err
+
+
+def test_an_observer_that_cannot_be_made_is_a_warning(shelf, kitchen, cli, caplog):
+    shelf.put("sad", {"hook": {"sad": "sad:Sad"}}, "class Sad:\n    def __init__(self): raise OSError('no network')\n")
+    code, _, _ = cli("run", "recipe.yaml", "--with", "sad")
+    assert code == 0
+    assert "observer `sad` cannot be made: OSError: no network" in caplog.text

@@ -261,3 +261,110 @@ def test_a_recipe_imports_what_it_names_and_no_more(kitchen):
         "print(sorted({m.split('.')[0] for m in sys.modules if m.startswith('sftrecipe_')}))"  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['sftrecipe_clean', 'sftrecipe_io']"
+
+
+WRONG = """
+from sftrecipe import Filter, Function, Param, Provider
+
+class Text(Filter):
+    "Reads a text by mistake."
+    reads = ("response")
+    def keep_row(self, row): return True
+
+class Annotation(Filter):
+    "Names a type that there is not."
+    words: "NoSuchType" = Param(1)
+    def keep_row(self, row): return True
+
+class Untyped(Filter):
+    "Forgets the type."
+    words = Param(1)
+    def keep_row(self, row): return True
+
+class Named(Filter):
+    "Takes a name that is taken."
+    state: int = Param(1)
+    def keep_row(self, row): return True
+
+class Twice(Filter):
+    "Two positional parameters."
+    a: int = Param(1, positional=True)
+    b: int = Param(1, positional=True)
+    def keep_row(self, row): return True
+
+def function(row):
+    return True
+
+class Bare(Filter):
+    "Does not call its base."
+    def __init__(self, **given): pass
+    def keep_row(self, row): return True
+
+class Tuple(Filter):
+    "Gives reads and writes, the short way."
+    def flow(self, columns): return ("query",), {}
+    def keep_row(self, row): return bool(row["query"])
+
+class Lost(Filter):
+    "Breaks in flow."
+    def flow(self, columns): return {}["nothing"]
+    def keep_row(self, row): return True
+
+class Talks(Filter):
+    "One complaint."
+    def check(self): return "never right"
+    def keep_row(self, row): return True
+"""
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("Text", "P003 `filter.wrong.it` of wrong 1.0 has `reads = 'response'`; a tuple is meant: `reads = ('response',)`"),
+        ("Annotation", "P003 `filter.wrong.it` of wrong 1.0 has parameters that cannot be read: NameError"),
+        ("Untyped", "P003 `filter.wrong.it` of wrong 1.0 declares `words` without a type: write `words: int = Param(...)`"),
+        ("Named", "P003 `filter.wrong.it` of wrong 1.0 has a parameter `state`, which every operator has for something else"),
+        ("Twice", "P003 `filter.wrong.it` of wrong 1.0 has more than one positional parameter"),
+        ("function", "P003 `filter.wrong.it` of wrong 1.0 is no Filter: its entry point gives the function `function`"),
+        ("Provider", "P003 `filter.wrong.it` of wrong 1.0 is no Filter: its entry point gives the class `Provider`"),
+        ("Bare", "P010 `filter.wrong.it` (wrong 1.0) raised TypeError when it was checked: its `__init__` does not call"),
+        ("Lost", "P010 `filter.wrong.it` (wrong 1.0) raised KeyError when it was checked: 'nothing' (wrong.py:"),
+        ("Talks", "R306 `filter.wrong.it`: never right"),
+        ("Tuple", ""),
+    ],
+)
+def test_a_wrong_operator_is_told_before_the_run(shelf, kitchen, value, said):
+    shelf.put("wrong", {"filter": {"wrong.it": f"wrong:{value}"}}, WRONG)
+    kitchen.rows("rows.jsonl", [{"query": "q", "response": "r"}])
+    path = kitchen.recipe("  - load: {path: rows.jsonl, license: MIT}\n  - filter.wrong.it:\n")
+    with kitchen.session(path) as session:
+        try:
+            session.plan()
+            found = ""
+        except RecipeError as error:
+            assert len(error.problems) == 1
+            found = f"{error.problems[0].code} {error.problems[0].message}"
+    assert found.startswith(said)
+    assert bool(found) == bool(said)
+
+
+def test_a_plugin_that_ends_the_process_is_told(shelf):
+    shelf.put("leaves", {"filter": {"leaves.it": "leaves:It"}}, "import sys\nsys.exit(3)\n")
+    with pytest.raises(RecipeError, match=r"SystemExit: 3 \(leaves.py:2\)"):
+        Registry().operator("filter.leaves.it")
+
+
+def test_a_syntax_error_says_where_once(shelf):
+    shelf.put("torn", {"filter": {"torn.it": "torn:It"}}, "class It(\n")
+    with pytest.raises(RecipeError, match=r"SyntaxError: .* \(torn.py, line 1\) \(reinstall"):
+        Registry().operator("filter.torn.it")
+
+
+@pytest.mark.parametrize(
+    ("group", "said"),
+    [("model", "is no Provider"), ("function", "is no Function"), ("engine", "is no engine: the function `f` has no `map`")],
+)
+def test_what_is_no_operator_is_checked_too(shelf, group, said):
+    shelf.put("odd", {group: {"odd": "odd:f"}}, "def f(): pass\n")
+    with pytest.raises(RecipeError, match=said):
+        Registry().take(group, "odd")

@@ -26,6 +26,7 @@ LEVELS: list[tuple[str, ...]] = [
     ("params",),
     ("operators",),
     ("verbs", "models"),
+    ("contract",),
     ("chat_templates", "registry"),
     ("chat",),
     ("chat_tokens", "recipe"),
