@@ -15,7 +15,7 @@ blocks of 65,536 ids.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sftrecipe.lazy import np, pl
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["hashes", "order", "remix"]
 
 _BLOCK = 65_536
+_CACHED = 32_768
 _GOLDEN = 0x9E3779B97F4A7C15
 
 
@@ -35,10 +36,27 @@ def hashes(ids: pl.Series, seed: int, use: str = "") -> NDArray[np.uint64]:
     digest = hashlib.blake2b(f"{seed}/{use}".encode(), digest_size=8).digest()
     start = np.uint64(int.from_bytes(digest, "little"))
     out: NDArray[np.uint64] = np.empty(len(raw), dtype=np.uint64)
+    if len(sizes) and sizes[0] and sizes[0] % 8 == 0 and (sizes == sizes[0]).all():
+        return _whole_words(raw, int(sizes[0]) // 8, start, out)
     for at in range(0, len(raw), _BLOCK):
         here = slice(at, at + _BLOCK)
         data = np.frombuffer(raw[here].str.join("").item().encode(), dtype=np.uint8)
         out[here] = _fold(data, sizes[here], start)
+    return out
+
+
+def _whole_words(raw: pl.Series, count: int, start: np.uint64, out: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """What `_fold` gives for texts of `count` whole words each, as row ids are: read where they lie."""
+    array: Any = raw.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+    _, offsets, data = array.buffers()
+    first = int(np.frombuffer(offsets, np.int64)[array.offset])
+    words = np.frombuffer(data, "<u8", count * len(raw), first).reshape(-1, count)
+    begun = remix(start, 8 * count)
+    for at in range(0, len(out), _CACHED):
+        state = begun
+        for word in words[at : at + _CACHED].T:
+            state = remix(state ^ word)
+        out[at : at + _CACHED] = state
     return out
 
 
@@ -70,14 +88,23 @@ def _words(
     return np.where(columns < sizes[:, None], found, np.uint8(0)).view("<u8")
 
 
-def remix(keys: NDArray[np.uint64], salt: int | NDArray[np.int64] = 0) -> NDArray[np.uint64]:
+def remix(keys: NDArray[np.uint64] | np.uint64, salt: int | NDArray[np.int64] = 0) -> NDArray[np.uint64]:
     """A fresh 64 bits from each key: a one-to-one map, another one for each `salt` >= 0 (the number of a copy, say; one
     for all or each)."""
     with np.errstate(over="ignore"):  # the arithmetic is modulo 2^64 on purpose
         z = np.asarray(keys, dtype=np.uint64) + np.uint64(_GOLDEN) * (np.asarray(salt).astype(np.uint64) + np.uint64(1))
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return np.asarray(z ^ (z >> np.uint64(31)), dtype=np.uint64)
+        out = np.atleast_1d(z)
+        for at in range(0, len(out), _CACHED):  # by parts that stay in the processor's cache, in place
+            _finish(out[at : at + _CACHED])
+    return out.reshape(z.shape)
+
+
+def _finish(z: NDArray[np.uint64]) -> None:
+    z ^= z >> np.uint64(30)
+    z *= np.uint64(0xBF58476D1CE4E5B9)
+    z ^= z >> np.uint64(27)
+    z *= np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
 
 
 def order(keys: NDArray[np.uint64]) -> NDArray[np.int64]:

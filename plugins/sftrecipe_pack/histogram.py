@@ -23,7 +23,9 @@ from bisect import bisect_left, insort
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sftrecipe.lazy import np, pl
+from sftrecipe.draws import order as ranked
+from sftrecipe.draws import remix
+from sftrecipe.lazy import np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 
-__all__ = ["Packs", "best_fit_decreasing", "lower_bound_l2", "lower_bound_volume"]
+__all__ = ["Packs", "best_fit_decreasing", "lower_bound_l2", "lower_bound_volume", "pack_order"]
 
 
 @dataclass(frozen=True)
@@ -59,16 +61,23 @@ class Packs:
 def best_fit_decreasing(
     lengths: Ints, capacity: int, max_members: int | None = None, keys: NDArray[np.uint64] | None = None
 ) -> Packs:
-    """The packs of all items. Items of one length are taken in the order of `keys`, or of their numbers."""
+    """The packs of all items. With `keys`, items of one length are taken in the order of their keys, and the packs
+    stand in `pack_order`; without, in the order of their numbers, and as they were opened."""
     order = _by_length(lengths, capacity, keys)
     steps = _steps(np.bincount(lengths, minlength=1), capacity, max_members or len(lengths) or 1)
-    return _spread(order, steps)
+    return _spread(order, steps, keys)
+
+
+def pack_order(keys: NDArray[np.uint64]) -> Ints:
+    """The seeded order of packs: by a hash of the key of each one's first item. A pack's place says nothing of its
+    lengths."""
+    return ranked(remix(keys, 1))
 
 
 def _by_length(lengths: Ints, capacity: int, keys: NDArray[np.uint64] | None) -> Ints:
     """Item numbers by falling length, equal lengths by key, equal keys by number.
 
-    One sort of 64-bit words: length, as much of the key as there is room for, number. Three times as fast as an
+    One sort of 64-bit words: length, as much of the key as there is room for, number. Many times as fast as an
     argsort.
     """
     length_bits = int(capacity).bit_length()
@@ -80,7 +89,7 @@ def _by_length(lengths: Ints, capacity: int, keys: NDArray[np.uint64] | None) ->
     words = (falling << np.uint64(64 - length_bits)) | np.arange(len(lengths), dtype=np.uint64)
     if keys is not None:
         words |= (keys >> np.uint64(64 - key_bits)) << np.uint64(number_bits)
-    words = pl.Series(words).sort().to_numpy()
+    words.sort()
     order = (words & np.uint64((1 << number_bits) - 1)).astype(np.int64)
     return order if keys is None else _settled(order, words >> np.uint64(number_bits), keys)
 
@@ -154,22 +163,35 @@ def _steps(histogram: Ints, capacity: int, cap: int) -> _Steps:
     return steps
 
 
-def _spread(order: Ints, steps: _Steps) -> Packs:
-    """Items to their packs: item j of a step goes to pack first + j div each, behind what the pack has."""
-    members = np.zeros(steps.packs, dtype=np.int64)
-    ends = np.cumsum(np.array(steps.bins, dtype=np.int64) * np.array(steps.each, dtype=np.int64))
-    for f, b, e in zip(steps.first, steps.bins, steps.each, strict=True):
-        members[f : f + b] += e
-    offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(members)])
+def _spread(order: Ints, steps: _Steps, keys: NDArray[np.uint64] | None) -> Packs:
+    """Items to their places: item j of a step goes to pack first + j div each, behind what the pack has."""
+    small = np.int32 if len(order) < 2**31 else np.int64  # half as many bytes to move
+    first, bins, each, slot = (np.array(x, dtype=small) for x in (steps.first, steps.bins, steps.each, steps.slot))
+    sizes = bins * each
+    begin = np.cumsum(sizes, dtype=small) - sizes
+    rise = np.zeros(steps.packs + 1, dtype=np.int64)  # of the number of members, from pack to pack
+    np.add.at(rise, first, each)
+    np.subtract.at(rise, first + bins, each)
+    members = np.cumsum(rise)[:-1]
+    # an item's pack and its slot there; only where several go into one pack does it take a division
+    pack = np.repeat(first - begin, sizes)
+    pack += np.arange(len(order), dtype=small)
+    place = np.repeat(slot, sizes)
+    several = each > 1
+    at = np.flatnonzero(np.repeat(several, sizes)).astype(small)
+    nth, more = np.divmod(at - np.repeat(begin[several], sizes[several]), np.repeat(each[several], sizes[several]))
+    pack[at] = np.repeat(first[several], sizes[several]) + nth
+    place[at] += more
+    ranks = None
+    if keys is not None and steps.packs:
+        ranks = pack_order(keys[order[np.flatnonzero(place == 0)]])  # packs were opened in the order of their numbers
+    offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(members if ranks is None else members[ranks])])
+    starts = offsets[:-1].astype(small)
+    if ranks is not None:
+        starts[ranks] = offsets[:-1]
+    place += starts[pack]
     items = np.empty(len(order), dtype=np.int64)
-    starts = offsets[:-1]
-    begin = 0
-    for f, b, e, s, end in zip(steps.first, steps.bins, steps.each, steps.slot, ends.tolist(), strict=True):
-        if e == 1:
-            items[starts[f : f + b] + s] = order[begin:end]
-        else:
-            items[(starts[f : f + b, None] + np.arange(s, s + e)).ravel()] = order[begin:end]
-        begin = end
+    items[place] = order
     return Packs(items, offsets)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from sftrecipe import Param
 from sftrecipe.lazy import np
 from sftrecipe_pack.histogram import Packs
-from sftrecipe_pack.packing import Packing
+from sftrecipe_pack.packing import Packing, shuffled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,4 +40,5 @@ class NextFit(Packing):
     shuffle: bool = Param(False, doc="Sequences in seeded order.")
 
     def packs(self, lengths: NDArray[np.int64], keys: NDArray[np.uint64] | None) -> Packs:
-        return next_fit(lengths, self.length, self.max_members)
+        made = next_fit(lengths, self.length, self.max_members)
+        return made if keys is None else shuffled(made, keys)

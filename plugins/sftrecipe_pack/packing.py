@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from sftrecipe import Column, Dataset, Flow, Pack, Param, RowError, Rows, StepError, Tokenizer
 from sftrecipe.chat import Turns, chat_template, turns
 from sftrecipe.chat_tokens import token_columns, tokenise
-from sftrecipe.draws import hashes, order, remix
+from sftrecipe.draws import hashes, remix
 from sftrecipe.lazy import np, pl
-from sftrecipe_pack.histogram import Packs, lower_bound_l2, lower_bound_volume
+from sftrecipe_pack.histogram import Packs, lower_bound_l2, lower_bound_volume, pack_order
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Ints = NDArray[np.int64]
 
-__all__ = ["Packing", "pieces"]
+__all__ = ["Packing", "pieces", "shuffled"]
 
 _CODES = {1: "overlong", 2: "no_tokens"}
 
@@ -90,7 +90,7 @@ class Packing(Pack):
         return token_columns(results)
 
     def packs(self, lengths: Ints, keys: NDArray[np.uint64] | None) -> Packs:
-        """The packs of items of these lengths (1..self.length). `keys`: the seeded order, or None."""
+        """The packs of items of these lengths (1..self.length). `keys`: of the seeded order, or None."""
         raise NotImplementedError
 
     def plan(self, lengths: NDArray[Any], data: Dataset) -> pl.DataFrame:
@@ -98,30 +98,30 @@ class Packing(Pack):
         sizes = np.asarray(lengths, dtype=np.int64)
         frame = data.frame("id", *self._groups(data))
         row, start, stop, dropped = pieces(sizes, self.length, self.overlong)
-        keys = remix(hashes(frame["id"], self.context.seed, "pack")[row], start) if self.shuffle else None
+        keys = self._keys(frame["id"], row, start) if self.shuffle else None
+        parts = _parts(frame, row)
         plans, facts, first = [], [], 0
-        for members in _parts(frame, row):
-            made = self.packs((stop - start)[members], None if keys is None else keys[members])
-            if keys is not None:
-                made = _shuffled(made, keys[members])
-            at = members[made.items]
+        alone = len(parts) == 1  # then `members` are all, in order, and nothing need be gathered
+        for members in parts:
+            size = stop - start if alone else (stop - start)[members]
+            made = self.packs(size, keys if keys is None or alone else keys[members])
+            at = made.items if alone else members[made.items]
             pack = first + np.repeat(np.arange(made.count), made.members)
-            plans.append(pl.DataFrame({"pack": pack, "row": row[at], "start": start[at], "stop": stop[at]}))
-            facts.append(_figures((stop - start)[members], made, self.length))
+            rows = at if len(row) == len(sizes) and self.overlong != "split" else row[at]
+            starts = start[at] if self.overlong == "split" else start[: len(at)]  # else all are 0
+            plans.append(pl.DataFrame({"pack": pack, "row": rows, "start": starts, "stop": stop[at]}))
+            facts.append(_figures(size, made, self.length))
             first += made.count
-        out = pl.DataFrame(
-            {"row": np.flatnonzero(dropped), "code": [_CODES[c] for c in dropped[dropped > 0].tolist()]},
-            schema_overrides={"code": pl.String},
-        )
-        gone = out.select(
-            pl.lit(-1, dtype=pl.Int64).alias("pack"),
-            pl.col("row").cast(pl.Int64),
-            start=pl.lit(0, dtype=pl.Int64),
-            stop=pl.lit(0, dtype=pl.Int64),
-            code="code",
-        )
         self.artefacts = {"packing": _facts(sizes, self.length, self.overlong, dropped, facts)}
-        return pl.concat([*(p.with_columns(code=pl.lit(None, dtype=pl.String)) for p in plans), gone])
+        codes = [pl.repeat(None, p.height, dtype=pl.String, eager=True).alias("code") for p in plans]
+        planned = [p.with_columns(code) for p, code in zip(plans, codes, strict=True)]
+        return pl.concat([*planned, _gone(dropped)]) if dropped.any() or not planned else pl.concat(planned)
+
+    def _keys(self, ids: pl.Series, row: Ints, start: Ints) -> NDArray[np.uint64]:
+        """The seeded order of pieces, from the row's id and where the piece begins."""
+        hashed = hashes(ids, self.context.seed, "pack")
+        hashed = hashed if len(row) == len(hashed) and not start.any() else hashed[row]
+        return remix(hashed, start if start.any() else 0)
 
     def _groups(self, data: Dataset) -> list[str]:
         return [c for c in dict.fromkeys(("stage", self.by)) if c and (c in data.columns or c == self.by) and c != "id"]
@@ -151,7 +151,10 @@ def pieces(sizes: Ints, capacity: int, overlong: str) -> tuple[Ints, Ints, Ints,
     """(row, start, stop) of what is packed, and per row 0 (packed), 1 (too long) or 2 (no tokens). Raises StepError for
     `error`."""
     over = sizes > capacity
-    dropped = np.where(sizes == 0, 2, np.where(over & (overlong == "drop"), 1, 0)).astype(np.int8)
+    dropped = np.zeros(len(sizes), dtype=np.int8)
+    dropped[sizes == 0] = 2
+    if overlong == "drop":
+        dropped[over] = 1
     if over.any() and overlong == "error":
         beyond = int((sizes[over] - capacity).sum())
         raise StepError(
@@ -179,11 +182,19 @@ def _parts(frame: pl.DataFrame, row: Ints) -> list[Ints]:
     return [np.flatnonzero(code == code[at]) for at in np.sort(first)]
 
 
-def _shuffled(made: Packs, keys: NDArray[np.uint64]) -> Packs:
-    """The packs in seeded order: by a hash of each one's first item."""
+def _gone(dropped: NDArray[np.int8]) -> pl.DataFrame:
+    """Rows that are in no pack, as the plan says it."""
+    rows = np.flatnonzero(dropped)
+    zeros = np.zeros(len(rows), dtype=np.int64)
+    code = pl.Series("code", [_CODES[c] for c in dropped[rows].tolist()], dtype=pl.String)
+    return pl.DataFrame({"pack": zeros - 1, "row": rows, "start": zeros, "stop": zeros, "code": code})
+
+
+def shuffled(made: Packs, keys: NDArray[np.uint64]) -> Packs:
+    """The packs in seeded order."""
     if not made.count:
         return made
-    at = order(remix(keys[made.items[made.offsets[:-1]]], 1))
+    at = pack_order(keys[made.items[made.offsets[:-1]]])
     members = made.members[at]
     offsets = np.concatenate([[0], np.cumsum(members)])
     inside = np.arange(len(made.items)) - np.repeat(offsets[:-1], members)

@@ -67,3 +67,11 @@ def test_remix_is_one_to_one_and_differs_by_salt() -> None:
 @given(st.lists(st.integers(0, 5), max_size=50))
 def test_equal_keys_stay_in_row_order(keys: list[int]) -> None:
     assert order(np.array(keys, dtype=np.uint64)).tolist() == sorted(range(len(keys)), key=lambda i: (keys[i], i))
+
+
+@pytest.mark.parametrize("sizes", [(8,), (16,), (16, 16), (24, 3), (0,), (16, 0)])
+def test_ids_of_whole_words_hash_as_among_others(sizes: tuple[int, ...]) -> None:
+    ids = pl.Series([f"{i:0{sizes[i % len(sizes)]}d}"[: sizes[i % len(sizes)]] for i in range(40_000)])
+    odd = pl.concat([ids, pl.Series(["an odd one"])])
+    assert (hashes(ids, 9) == hashes(odd, 9)[:-1]).all()
+    assert (hashes(ids[17:30_000], 9) == hashes(odd, 9)[17:30_000]).all()

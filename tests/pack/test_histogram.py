@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import json
 from bisect import bisect_left, insort
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sftrecipe_pack.histogram import Packs, best_fit_decreasing, lower_bound_l2, lower_bound_volume
+from sftrecipe_pack.histogram import Packs, best_fit_decreasing, lower_bound_l2, lower_bound_volume, pack_order
 
 DATA = Path(__file__).parents[1] / "data" / "mix_pack"
 CASES = json.loads((DATA / "small_packing_cases.json").read_text(encoding="utf-8"))["cases"]
@@ -104,7 +105,7 @@ def test_keys_change_who_is_where_and_nothing_else(case: tuple[int, list[int]], 
 
 def test_keys_that_are_equal_where_they_are_cut() -> None:
     keys = np.arange(1000, dtype=np.uint64)[::-1].copy()  # they differ in their lowest bits alone
-    packs = best_fit_decreasing(np.full(1000, 7), 7, None, keys)
+    packs = best_fit_decreasing(np.full(1000, 7), 7000, None, keys)
     assert packs.items.tolist() == list(range(1000))[::-1]
     same = best_fit_decreasing(np.full(1000, 7), 7, None, np.zeros(1000, dtype=np.uint64))
     assert same.items.tolist() == list(range(1000))
@@ -134,3 +135,20 @@ def test_l2_is_what_its_definition_says(case: tuple[int, list[int]]) -> None:
         over = sum(three) - (len(two) * capacity - sum(two))
         best = max(best, len(one) + len(two) + max(0, -(-over // capacity)))
     assert lower_bound_l2(ints(lengths), capacity) == best
+
+
+@settings(deadline=None)
+@given(LENGTHS, st.none() | st.integers(1, 5), st.integers(0, 2**32))
+def test_with_keys_packs_stand_in_the_order_of_their_first_items(
+    given: tuple[int, list[int]], cap: int | None, seed: int
+) -> None:
+    capacity, lengths = given
+    keys = np.random.default_rng(seed).integers(0, 2**63, len(lengths)).astype(np.uint64)
+    packs = best_fit_decreasing(ints(lengths), capacity, cap, keys)
+    fills = checked(packs, lengths, capacity, cap)
+    assert fills == checked(best_fit_decreasing(ints(lengths), capacity, cap), lengths, capacity, cap)
+    first = keys[packs.items[packs.offsets[:-1]]]
+    assert pack_order(first).tolist() == list(range(packs.count))
+    for at, stop in pairwise(packs.offsets.tolist()):
+        inside = packs.items[at:stop]
+        assert [(-lengths[i], keys[i]) for i in inside] == sorted((-lengths[i], keys[i]) for i in inside)
