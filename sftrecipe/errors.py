@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -160,15 +161,19 @@ class Pending(Exception):
     """Raised by operators: something outside must happen first. The message says what is awaited, and where."""
 
 
+_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_LIBRARY = re.compile(r"[/\\](importlib|pickle\.py|asyncio|(site-packages[/\\](polars|numpy|pyarrow)))\b")
+
+
 def raised_at(error: BaseException) -> str:
-    """` (file.py:12)`: the innermost line of a traceback, for the author of the code that raised; empty without one."""
+    """` (file.py:12)`: the innermost line of a traceback that is neither ours nor a library of columns; or empty."""
     if isinstance(error, SyntaxError):
         return ""  # its own text says where
     frame, place = error.__traceback__, ""
     while frame:
         file = frame.tb_frame.f_code.co_filename
-        if not file.startswith("<frozen"):
-            place = "" if "importlib" in file else f" ({os.path.basename(file)}:{frame.tb_lineno})"
+        if not (file.startswith(("<frozen", _HERE)) or _LIBRARY.search(file)):
+            place = f" ({os.path.basename(file)}:{frame.tb_lineno})"
         frame = frame.tb_next
     return place
 

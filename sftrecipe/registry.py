@@ -80,7 +80,9 @@ class Registry:
     def __post_init__(self) -> None:
         for path in self.files:
             for entry in _entries_of_file(Path(path)):
-                self._extra[entry.group, entry.name] = entry
+                known = self._extra.setdefault((entry.group, entry.name), entry)
+                if known.version != entry.version:
+                    raise UsageError(f"--plugin {path}: another file brings `{entry.full}` too; rename one of them")
 
     @cached_property
     def _found(self) -> Mapping[tuple[str, str], Sequence[Entry]]:
@@ -216,6 +218,7 @@ def _entries_of_file(path: Path) -> Iterator[Entry]:
     """The operators of a one-off file: `filter.<file>.<class in snake case>`."""
     if not path.is_file():
         raise UsageError(f"--plugin {path}: there is no such file")
+    stem = re.sub(r"\W+", "_", path.stem)  # names are words: `my-ops.py` brings `filter.my_ops.short`
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     module_name = f"sftrecipe_file_{digest}"
     module = sys.modules.get(module_name)
@@ -234,4 +237,4 @@ def _entries_of_file(path: Path) -> Iterator[Entry]:
     for value in vars(module).values():
         if isinstance(value, type) and issubclass(value, Operator) and value.__module__ == module_name:
             snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", value.__name__).lower()
-            yield Entry(value.verb, f"{path.stem}.{snake}", COMMAND_LINE, digest, value=value)
+            yield Entry(value.verb, f"{stem}.{snake}", COMMAND_LINE, digest, value=value)

@@ -8,6 +8,7 @@ the row.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
@@ -79,6 +80,12 @@ class Live:
         where = f", row {row}" if row else ""
         return StepError(f"`{self.spec.name}` ({self.spec.origin}) {text}{where}", step=self.spec.id, code="P010")
 
+    def hint(self, error: Exception) -> str:
+        """For an error that looks like a read which was not declared."""
+        known = {**DERIVED, **self.spec.columns}
+        word = next(iter(re.findall(r"^['\"](\w+)['\"]", str(error))), "")
+        return f"; `{word}` is not among its `reads`" if word in known and word not in self.spec.reads else ""
+
     def call(self, function: Callable[..., Any], *args: Any, row: str = "") -> Any:
         """Calls into the plugin. Anything but our own errors becomes a StepError that names it."""
         try:
@@ -86,7 +93,9 @@ class Live:
         except (SftRecipeError, RowError, Pending):
             raise
         except Exception as error:  # the plugin border
-            raise self.fault(f"raised {type(error).__name__}: {error}{raised_at(error)}", row) from error
+            raise self.fault(
+                f"raised {type(error).__name__}: {error}{raised_at(error)}{self.hint(error)}", row
+            ) from error
 
 
 @dataclass
@@ -121,7 +130,8 @@ def guarded_row(live: Live) -> Callable[[Mapping[str, Any]], Awaitable[Any]]:
         except Exception as error:  # the plugin border
             if live.spec.on_error in ("null", "drop"):
                 raise RowError("error", f"{type(error).__name__}: {error}") from error
-            raise live.fault(f"raised {type(error).__name__}: {error}{raised_at(error)}", str(row["id"])) from error
+            text = f"raised {type(error).__name__}: {error}{raised_at(error)}{live.hint(error)}"
+            raise live.fault(text, str(row["id"])) from error
 
     return work
 

@@ -34,7 +34,14 @@ class StoredDataset:
     def map(self, function: Callable[..., pl.DataFrame], *args: Any, columns: Sequence[str] = ()) -> FrameDataset:
         """function(frame, *args) once per shard; the frame carries `row`."""
         wanted = tuple(columns) or tuple(self._table.columns)
-        packed = pickle.dumps((function, args))  # pickled in-process too: what works here works in a pool
+        try:
+            packed = pickle.dumps((function, args))  # pickled in-process too: what works here works in a pool
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            text = f"`map` cannot send its function and arguments to where rows are: {error}"
+            help = (
+                "give a function of the module or a method (no lambda, none made inside another), and plain arguments"
+            )
+            raise StepError(text, code="P010", help=help) from error
         offsets = self._table.offsets()
         jobs = [(packed, part, wanted, int(offsets[n])) for n, part in enumerate(self._table.parts)]
         if not jobs:  # one empty frame, so that its columns are known
@@ -69,6 +76,9 @@ class StoredDataset:
     def take(self, rows: np.ndarray, *columns: str) -> pl.DataFrame:
         """These columns of these rows, in that order: only the shards that hold them are read."""
         rows = np.asarray(rows, dtype=np.int64)
+        if len(rows) and (rows.min() < 0 or rows.max() >= len(self)):
+            wrong = int(rows.min()) if rows.min() < 0 else int(rows.max())
+            raise StepError(f"`take` asks for row {wrong}; there are {len(self)}, counted from 0", code="P010")
         offsets = self._table.offsets()
         part_of = np.searchsorted(offsets, rows, side="right") - 1
         frames, places = [], []
@@ -178,7 +188,11 @@ def _mapped(job: tuple[bytes, Part, tuple[str, ...], int], frame: pl.DataFrame |
     packed, part, columns, at = job
     function, args = pickle.loads(packed)
     given = part.frame(columns) if frame is None else frame
-    return function(given.with_row_index("row", offset=at), *args)  # type: ignore[no-any-return]
+    made = function(given.with_row_index("row", offset=at), *args)
+    if not isinstance(made, pl.DataFrame):
+        text = f"`map`: {getattr(function, '__qualname__', function)} gave {type(made).__name__}; a DataFrame is needed"
+        raise StepError(text, code="P010")
+    return made
 
 
 def _evaluated(frame: pl.DataFrame, expression: pl.Expr) -> pl.DataFrame:

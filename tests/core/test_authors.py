@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from sftrecipe import Param
-from sftrecipe.errors import StepError
+from sftrecipe.errors import StepError, UsageError
 from sftrecipe.params import specs
 from sftrecipe.verbs import Load, Write
 from tests.conftest import chat
@@ -382,3 +382,80 @@ def test_commands_of_an_observer_named_before_the_command(kitchen):
     assert _named_first(["--with", "a", "--with=b", "run", "--with", "c"]) == ["a", "b"]
     assert _named_first(["--with"]) == _named_first(["run"]) == _named_first(["--without", "x"]) == []
     assert "unknown observer `nobody`" in kitchen.cli("--with", "nobody", "check", "x.yaml", check=2).stderr
+
+
+WHOLE = '''
+import numpy as np
+import polars as pl
+from sftrecipe import Choice, Param, Select, Tag
+
+class Whole(Select):
+    """Asks the data set for what it may not."""
+    reads = ("query",)
+    wrong: str = Param(positional=True)
+    def choose(self, data):
+        if self.wrong == "lambda":
+            data.map(lambda frame: frame, columns=("query",))
+        elif self.wrong == "closure":
+            def inner(frame): return frame
+            data.map(inner, columns=("query",))
+        elif self.wrong == "number":
+            data.map(number, columns=("query",))
+        elif self.wrong == "take":
+            data.take(np.array([7]), "query")
+        assert sum(data.map(count, columns=("query",)).frame("n")["n"]) == len(data)
+        assert sum(data.map(self.method, 2, columns=("query",)).frame("n")["n"]) == 2 * len(data)
+        return Choice(np.arange(len(data)))
+    def method(self, frame, times):
+        return count(frame).select(pl.col("n") * times)
+
+def count(frame):
+    return pl.DataFrame({"n": [len(frame)]})
+
+def number(frame):
+    return len(frame)
+
+class Undeclared(Tag):
+    """Reads what it did not declare."""
+    writes = {"a": "text"}
+    def tag_row(self, row):
+        return {"a": row["response"]}
+
+class Batchwise(Tag):
+    """The same, a batch at a time."""
+    writes = {"a": "text"}
+    def tag(self, rows):
+        return {"a": rows["response"]}
+'''
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        ("select.ops.whole: lambda", "`map` cannot send its function"),
+        ("select.ops.whole: closure", "`map` cannot send its function"),
+        ("select.ops.whole: number", "`map`: number gave int; a DataFrame is needed"),
+        ("select.ops.whole: take", "`take` asks for row 7; there are 3, counted from 0"),
+        ("tag.ops.undeclared:", r"KeyError: 'response' \(ops.py:\d+\); `response` is not among its `reads`, row "),
+        ("tag.ops.batchwise:", r"\(ops.py:\d+\); `response` is not among its `reads`"),
+    ],
+)
+def test_what_may_not_be_asked_for_is_told(kitchen, plugin, step, words):
+    plugin.write_text(WHOLE)
+    with pytest.raises(StepError, match=words) as error:
+        run(kitchen, plugin, f"  - {step}\n")
+    assert error.value.code == "P010"
+
+
+def test_functions_and_methods_are_sent_to_rows(kitchen, plugin):
+    plugin.write_text(WHOLE)
+    run(kitchen, plugin, "  - select.ops.whole: nothing\n")
+
+
+def test_names_of_plugin_files_are_words_and_meet_no_other(kitchen, plugin):
+    (kitchen.folder / "my-ops.py").write_text(WHOLE)
+    kitchen.recipe(LOAD + "  - select.my_ops.whole: nothing\n")
+    kitchen.run(plugins=(kitchen.folder / "my-ops.py",))
+    (kitchen.folder / "my ops.py").write_text(WHOLE + "# another\n")
+    with pytest.raises(UsageError, match="another file brings `select.my_ops.whole` too"):
+        kitchen.run(plugins=(kitchen.folder / "my-ops.py", kitchen.folder / "my ops.py"))

@@ -34,6 +34,7 @@ LEVELS: list[tuple[str, ...]] = [
     ("run",),
     ("report", "session"),
     ("testing", "cli"),
+    ("__main__",),
 ]
 """Lowest first. A module may import what stands below its own level, and what is in its own package."""
 

@@ -86,3 +86,8 @@ def test_importing_the_package_imports_nothing(tmp_path):
     code = "import sys, sftrecipe\nprint([m for m in sys.modules if m.startswith('sftrecipe.')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+def test_python_m_is_the_command_line():
+    done = subprocess.run([sys.executable, "-m", "sftrecipe", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("sftrecipe ")

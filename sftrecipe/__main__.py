@@ -1,0 +1,7 @@
+"""`python -m sftrecipe`."""
+
+from __future__ import annotations
+
+from sftrecipe.cli import main
+
+main()
