@@ -18,6 +18,7 @@ from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
 from typing import Any
 
+from sftrecipe.engines import FILE_PREFIX
 from sftrecipe.errors import Problem, RecipeError, UsageError, did_you_mean, nearest
 from sftrecipe.operators import Operator
 from sftrecipe.verbs import BARE, VERBS
@@ -211,7 +212,7 @@ def _entries_of_file(path: Path) -> Iterator[Entry]:
     if not path.is_file():
         raise UsageError(f"--plugin {path}: there is no such file")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-    module_name = f"sftrecipe_file_{digest}"
+    module_name = FILE_PREFIX + digest
     module = sys.modules.get(module_name)
     if module is None:
         spec = importlib.util.spec_from_file_location(module_name, path)

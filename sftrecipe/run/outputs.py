@@ -78,18 +78,21 @@ def ensure_written(run: Run, node: Node, result: Result) -> dict[str, Any]:
     target = target_of(run, node)
     base = Path(facts["base"]) if "base" in facts else target.parent
     whole = all((base / name).is_file() and sha256_of(base / name) == sha for name, sha in facts["files"].items())
-    if result.cached and (not whole or facts["target"] != str(target)):
-        facts = put(run, node, result.folder, result.inputs[0])
+    told = _told_of(_beside(target)) == facts["files"]
+    if result.cached and (not whole or not told or facts["target"] != str(target)):
+        facts = put(run, node, result.folder, result.inputs[0], ours=whole and facts["target"] == str(target))
     return {"step": node.id, **facts}
 
 
-def put(run: Run, node: Node, folder: Path, source: Table) -> dict[str, Any]:
-    """Writes into a staging folder beside the target, then moves everything into place."""
+def put(run: Run, node: Node, folder: Path, source: Table, *, ours: bool = False) -> dict[str, Any]:
+    """Writes into a staging folder beside the target, then moves everything into place. `ours`: what stands there is
+    known to be what was written, though its manifest is gone.
+    """
     target = target_of(run, node)
     base = _fixed_part(target)
     run.store.open()
     with run.store.claim(target):
-        _refuse_foreign(target, run.options.overwrite)
+        _refuse_foreign(target, run.options.overwrite or ours)
         staging = base / f".sftrecipe-{os.getpid()}-{folder.name[:12]}"
         try:
             base.mkdir(parents=True, exist_ok=True)
@@ -132,7 +135,7 @@ def _write(run: Run, node: Node, folder: Path, source: Table, staging: Path, tar
         base = target
     else:
         base = _fixed_part(target)
-        beside = manifest_path(base / target.name if "{" in str(target) else target)
+        beside = _beside(target)
         # the manifest goes first: a kill in between leaves a manifest that knows both the old file and the new
         replaced = {n: old for n, new in files.items() if (base / n).is_file() and (old := sha256_of(base / n)) != new}
         if replaced:
@@ -142,7 +145,22 @@ def _write(run: Run, node: Node, folder: Path, source: Table, staging: Path, tar
             (base / name).parent.mkdir(parents=True, exist_ok=True)
             os.replace(staging / name, base / name)
         fsync_folder(base)
+        if manifest.pop("replaces", None):  # what stood here before is no fact of this run
+            atomic_bytes(beside, _json(manifest))
     return {"target": str(target), "base": str(base), "files": files, "rows": len(source), "facts": extra}
+
+
+def _beside(target: Path) -> Path:
+    """The manifest of an output, one for all files of a path with a {column}."""
+    return manifest_path(_fixed_part(target) / target.name if "{" in str(target) else target)
+
+
+def _told_of(path: Path) -> Any:
+    """The files that a manifest tells of; None if it is gone, or is none."""
+    try:
+        return json.loads(path.read_bytes())["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _json(data: Mapping[str, Any]) -> bytes:
