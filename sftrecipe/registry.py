@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from sftrecipe.contract import broken
+from sftrecipe.engines import FILE_PREFIX
 from sftrecipe.errors import Problem, RecipeError, UsageError, did_you_mean, nearest, raised_at
 from sftrecipe.operators import Operator
 from sftrecipe.verbs import BARE, VERBS
@@ -220,7 +221,7 @@ def _entries_of_file(path: Path) -> Iterator[Entry]:
         raise UsageError(f"--plugin {path}: there is no such file")
     stem = re.sub(r"\W+", "_", path.stem)  # names are words: `my-ops.py` brings `filter.my_ops.short`
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-    module_name = f"sftrecipe_file_{digest}"
+    module_name = FILE_PREFIX + digest
     module = sys.modules.get(module_name)
     if module is None:
         spec = importlib.util.spec_from_file_location(module_name, path)

@@ -27,7 +27,7 @@ from typing import Any
 
 from sftrecipe.errors import StepError, StoreDamaged
 
-__all__ = ["Store", "atomic_bytes", "atomic_json", "fsync_folder", "sha256_of"]
+__all__ = ["Store", "atomic_bytes", "atomic_json", "fsync_folder", "read_sealed", "sha256_of", "write_sealed"]
 
 _verified: dict[str, tuple[int, int, int, str]] = {}
 
@@ -62,35 +62,22 @@ class Store:
         return self.root / "objects" / key
 
     def manifest(self, key: str) -> dict[str, Any] | None:
-        """The manifest of a complete artefact, or None. A torn or foreign manifest counts as none."""
-        path = self.folder(key) / "manifest.json"
-        try:
-            data = json.loads(path.read_bytes())
-        except (OSError, ValueError):
-            return None
-        return data if isinstance(data, dict) and data.get("key") == key else None
+        """The manifest of a complete artefact, or None. A torn, altered or foreign manifest counts as none."""
+        data = None if self.folder(key).is_symlink() else read_sealed(self.folder(key) / "manifest.json")
+        return data if data is not None and data.get("key") == key else None
 
     def complete(self, key: str, manifest: Mapping[str, Any]) -> None:
         """Makes the artefact visible as complete."""
         fsync_folder(self.folder(key))
-        atomic_json(self.folder(key) / "manifest.json", {**manifest, "key": key})
+        write_sealed(self.folder(key) / "manifest.json", {**manifest, "key": key})
 
     def evict(self, key: str) -> None:
         """Forgets an artefact whose files are not what was written."""
         self.evicted.append(key)
-        shutil.rmtree(self.folder(key), ignore_errors=True)
-
-    def verify(self, key: str, manifest: Mapping[str, Any]) -> bool:
-        """Whether every file of an artefact is there with the right content."""
-        return all(self._sound(self.folder(key) / name, sha) for name, sha in manifest.get("files", {}).items())
-
-    @staticmethod
-    def _sound(path: Path, sha: str) -> bool:
-        try:
-            check_file(path, sha)
-        except StoreDamaged:
-            return False
-        return True
+        folder = self.folder(key)
+        if folder.is_symlink():
+            folder.unlink()
+        shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
     def lock(self, name: str, on_wait: Callable[[str], None] | None = None) -> Iterator[None]:
@@ -194,6 +181,29 @@ def atomic_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
 def atomic_json(path: Path, data: Any, *, durable: bool = True) -> None:
     """Writes JSON that is there whole or not at all."""
     atomic_bytes(path, json.dumps(data, ensure_ascii=False, indent=1).encode(), durable=durable)
+
+
+SEAL = b'{"sha256": "'
+
+
+def write_sealed(path: Path, data: Mapping[str, Any], *, durable: bool = True) -> None:
+    """Writes JSON that bears the sha256 of its own bytes, so that a flipped bit is no number that anybody believes."""
+    body = json.dumps(data, ensure_ascii=False, indent=1).encode()[1:]
+    atomic_bytes(path, SEAL + hashlib.sha256(body).hexdigest().encode() + b'",' + body, durable=durable)
+
+
+def read_sealed(path: Path) -> dict[str, Any] | None:
+    """What `write_sealed` wrote; None if it is not there, is a link, or is not what was written."""
+    try:
+        text = b"" if path.is_symlink() else path.read_bytes()
+    except OSError:
+        return None
+    at = len(SEAL) + 64
+    body = text[at + 2 :]
+    if not text.startswith(SEAL) or hashlib.sha256(body).hexdigest().encode() != text[len(SEAL) : at]:
+        return None
+    data: dict[str, Any] = json.loads(b"{" + body)
+    return data
 
 
 def fsync_folder(folder: Path) -> None:

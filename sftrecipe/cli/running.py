@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -21,9 +23,8 @@ def run_recipe(session: Session, quiet: bool) -> None:
     interrupted."""
     terminal = Terminal(quiet)
     started = time.monotonic()
-    signal.signal(signal.SIGTERM, _as_interrupt)
     try:
-        with session:
+        with _Stops(), session:
             outcome = session.run(
                 terminal, on_damage=lambda text: terminal.say(f"warning: {text}: it is computed again")
             )
@@ -50,8 +51,37 @@ def run_recipe(session: Session, quiet: bool) -> None:
         sys.exit(5)
 
 
-def _as_interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+class _Stops:
+    """Ctrl-C, a termination and a hang-up: the first stops the run once what is under way has come to its end, the
+    second at once. What is ignored already (nohup) stays ignored.
+    """
+
+    raises_interrupt = True
+    """For those who hold Ctrl-C back for a moment (models.pull): calling this raises KeyboardInterrupt."""
+
+    def __init__(self) -> None:
+        found = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        self.before = {n: h for n in found if (h := signal.getsignal(n)) not in (signal.SIG_IGN, None)}
+
+    def __enter__(self) -> None:
+        for number in self.before:
+            signal.signal(number, self)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not KeyboardInterrupt:
+            for number, handler in self.before.items():
+                signal.signal(number, handler)
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        for other in self.before:
+            signal.signal(other, _leave)
+        with suppress(OSError):  # no print: this may come in the middle of one
+            os.write(2, b"\nstopping; once more to stop at once\n")
+        raise KeyboardInterrupt
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    os._exit(130)  # workers end with their driver
 
 
 def _command() -> str:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
-__all__ = ["Engine"]
+__all__ = ["FILE_PREFIX", "Engine"]
+
+FILE_PREFIX = "sftrecipe_file_"
+"""How the modules of `--plugin file.py` are called; an engine must find them on its workers."""
 
 
 class Engine(Protocol):

@@ -10,12 +10,17 @@ import importlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
 from typing import Any
 
+from sftrecipe.engines import FILE_PREFIX
 from sftrecipe.errors import StepError, UsageError
 
 __all__ = ["LocalEngine"]
@@ -56,6 +61,7 @@ class LocalEngine:
         todo = iter(enumerate(jobs))
         running: dict[Future[Any], tuple[int, int]] = {}
         free = [room for _, room in executors]
+        _heed_signals()
         try:
             while True:
                 for who, (executor, _) in enumerate(executors):
@@ -89,29 +95,53 @@ class LocalEngine:
     def _processes(self) -> ProcessPoolExecutor:
         if self._pool is None:
             spawn = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self.workers, mp_context=spawn, initializer=_start)
+            files = {n: str(m.__file__) for n, m in sys.modules.items() if n.startswith(FILE_PREFIX)}
+            self._pool = ProcessPoolExecutor(self.workers, mp_context=spawn, initializer=_start, initargs=(files,))
         return self._pool
 
     def close(self) -> None:
         """Ends the processes."""
+        _heed_signals()
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
 
 
-def _start() -> None:
-    # Ctrl-C reaches the whole process group: the driver alone decides what it means
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _heed_signals() -> None:
+    """Importing polars puts a handler before Python's that restarts waits: Ctrl-C would be heard only when they end."""
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            if hasattr(signal, name):
+                signal.siginterrupt(getattr(signal, name), True)
+
+
+class _PluginFiles(MetaPathFinder):
+    """Finds the modules of `--plugin file.py`: they lie on no path that a worker would look at."""
+
+    def __init__(self, files: Mapping[str, str]) -> None:
+        self.files = files
+
+    def find_spec(self, name: str, path: object, target: object = None) -> ModuleSpec | None:
+        """The module of that name, if it is one of the files."""
+        return spec_from_file_location(name, self.files[name]) if name in self.files else None
+
+
+def _start(files: Mapping[str, str]) -> None:
+    sys.meta_path.append(_PluginFiles(files))
+    # Ctrl-C and a hang-up reach the whole process group: the driver alone decides what they mean
+    for number in (signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)):
+        signal.signal(number, signal.SIG_IGN)
     # whatever a job made is on disk when it returns: taking Polars and its threads down is work for nobody
     atexit.register(os._exit, 0)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_driver, daemon=True).start()
 
 
-def _end_with_parent() -> None:
-    # a driver that is killed cannot end its workers: each holds an end of the pipe that it waits at, and would stay
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
+def _end_with_driver() -> None:
+    """Ends this worker when the driver is gone: a killed driver cannot tell its workers to go, and they wait for jobs
+    on a pipe that they hold open themselves."""
+    driver = multiprocessing.parent_process()
+    if driver is not None:
+        driver.join()
         os._exit(1)
 
 

@@ -167,7 +167,9 @@ def run_rows(
 def _interruptible(loop: asyncio.AbstractEventLoop, run: Pull) -> list[Item]:
     """`run.ready()`, cancelled by Ctrl-C (raised where it strikes, it might hit a task of the HTTP client)."""
     ready = loop.create_task(run.ready())
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is not PYTHONS_OWN:
+    before: Any = signal.getsignal(signal.SIGINT)
+    ours = before is PYTHONS_OWN or getattr(before, "raises_interrupt", False)
+    if threading.current_thread() is not threading.main_thread() or not ours:
         return loop.run_until_complete(ready)  # somebody else answers for signals
     struck: list[int] = []
 
@@ -183,9 +185,9 @@ def _interruptible(loop: asyncio.AbstractEventLoop, run: Pull) -> list[Item]:
         if not struck:
             raise
     finally:
-        signal.signal(signal.SIGINT, PYTHONS_OWN)
+        signal.signal(signal.SIGINT, before)
     if struck:
-        raise KeyboardInterrupt
+        before(struck[0], None)  # raises KeyboardInterrupt
     return items
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sftrecipe.lazy import pl
 from sftrecipe.plan import Node
 from sftrecipe.run.result import Result, dropped_table, ledger_of
+from sftrecipe.store import check_file
 from sftrecipe.table import Table
 
 if TYPE_CHECKING:
@@ -133,7 +134,9 @@ def _ledgers(result: Result) -> Iterator[pl.DataFrame]:
         if frame is not None:
             yield frame
     if "events" in result.manifest:
-        yield pl.read_parquet(result.folder / result.manifest["events"][0])
+        name, sha = result.manifest["events"]
+        check_file(result.folder / name, sha)
+        yield pl.read_parquet(result.folder / name)
 
 
 def _origin(result: Result, node: Node, id: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
@@ -33,12 +34,13 @@ from sftrecipe.run.loading import bind_load, compute_load, read_piece
 from sftrecipe.run.progress import Progress, Silent
 from sftrecipe.run.record import last_parts, usage
 from sftrecipe.run.result import Result, assemble, dropped_table, quarantine_table
-from sftrecipe.store import Store, sha256_of
+from sftrecipe.store import Store, check_file, sha256_of
 from sftrecipe.table import Table
 
 __all__ = ["Options", "Outcome", "Run", "execute"]
 
-ATTEMPTS = 5
+ATTEMPTS = 3
+"""How often one stored result may be found damaged in a run: then it is the disk."""
 
 
 @dataclass
@@ -66,6 +68,10 @@ class Outcome:
     evicted: list[str] = field(default_factory=list)
     artefacts: dict[str, Path] = field(default_factory=dict)
     usage: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+SHOWN = 1 << 20
+"""Artefacts below this size are looked at by whoever shows a run or checks its `expect`."""
 
 
 class Missing(Exception):
@@ -187,12 +193,15 @@ class Run:
 
     def _found(self, stage: Stage, key: str, inputs: Sequence[Table]) -> Result | None:
         manifest = self.store.manifest(key)
-        if manifest is None:
-            return None
         folder = self.store.folder(key)
-        if any(not (folder / name).exists() for name in manifest["files"]):
-            self.store.evict(key)
+        if manifest is None:
+            if os.path.lexists(folder / "manifest.json"):
+                text = "manifest.json in the store is not what was written, or is of another version of sftrecipe"
+                raise StoreDamaged(text, step=key, code="R662")
             return None
+        for name in manifest["files"]:
+            if not (folder / name).exists():
+                raise StoreDamaged(f"{name} is gone from the store", step=key, code="R662")
         source = inputs[0] if len(inputs) == 1 else None
         table = assemble(manifest, folder, source) if manifest["parts"] is not None else None
         return Result(key, folder, manifest, self._passed(stage, table, inputs), list(inputs), cached=True)
@@ -208,6 +217,8 @@ class Run:
         from sftrecipe.run.kinds import compute
 
         folder = self.store.folder(key)
+        if folder.is_symlink():
+            self.store.evict(key)
         folder.mkdir(parents=True, exist_ok=True)
         self._same_split(folder, inputs, pieces)
         if stage.kind == "load":
@@ -246,6 +257,12 @@ class Run:
             result = self._limited(stage, result)
         for node in stage.nodes:
             self.results[node.id] = result
+        for name in result.manifest.get("artefacts", {}):
+            found = path_of(result.folder, name)
+            if found:
+                if found.stat().st_size < SHOWN:  # others when a step reads them
+                    check_file(found, result.manifest["files"][found.name])
+                self.outcome.artefacts[f"{stage.first.id}.{name}"] = found
         counts = result.counts()
         self.outcome.counts += counts
         for node, count in zip(stage.nodes, counts, strict=True):
@@ -254,10 +271,6 @@ class Run:
             self._expectations(node, count, result)
         if stage.first.verb == "write":
             self.outcome.outputs.append(ensure_written(self, stage.first, result))
-        for name in result.manifest.get("artefacts", {}):
-            found = path_of(result.folder, name)
-            if found:
-                self.outcome.artefacts[f"{stage.first.id}.{name}"] = found
 
     def _expectations(self, node: Node, count: Counts, result: Result) -> None:
         """`expect:`; in a trial run a broken promise is told, since shares of a few rows say little."""
@@ -300,6 +313,7 @@ class Run:
             known = sorted(p.name.split(".artefact.")[0] for p in folder.glob("*.artefact.*"))
             text = f"`{step}` made no artefact `{key}`; it made {', '.join(known) or 'none'}"
             raise StepError(text, step=step, code="R642")
+        check_file(path, self.results[step].manifest["files"][path.name])
         return path
 
     def spec(self, node: Node, scratch: Path, state: str = "") -> StepSpec:
@@ -336,12 +350,12 @@ class Run:
 def execute(make: Any, *, on_damage: Any = None) -> Outcome:
     """`make()` gives a Run; it is run, and run again after stored files that are not what was written were evicted."""
     evicted: list[str] = []
-    for attempt in range(ATTEMPTS):
+    while True:
         run: Run = make()
         try:
             outcome = run.run()
         except StoreDamaged as damage:
-            if attempt == ATTEMPTS - 1:
+            if evicted.count(damage.step) == ATTEMPTS:
                 raise
             run.store.evict(damage.step)
             evicted.append(damage.step)
@@ -350,7 +364,6 @@ def execute(make: Any, *, on_damage: Any = None) -> Outcome:
             continue
         outcome.evicted = evicted
         return outcome
-    raise StepError("the store is damaged again and again", code="R662", help="look at the disk")
 
 
 def _sources(pieces: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Path], dict[str, str]]:

@@ -15,7 +15,7 @@ from sftrecipe.rows import FIXED, content_hash, row_id
 from sftrecipe.run.bind import StepSpec, bind
 from sftrecipe.run.part import Written, write_frame
 from sftrecipe.run.result import files_of, part_entry
-from sftrecipe.store import atomic_bytes
+from sftrecipe.store import check_file, read_sealed, write_sealed
 from sftrecipe.types import parse_type
 from sftrecipe.verbs import BadRow, Load
 
@@ -97,8 +97,6 @@ def compute_load(
 
 def read_piece(job: PieceJob, models: Mapping[str, Any] | None = None) -> int:
     """Reads one piece into shards of bounded size. Returns the rows read."""
-    import json
-
     operator = bind_load(job.spec, models)
     shards: list[Written] = []
     frames: list[Any] = []
@@ -136,7 +134,7 @@ def read_piece(job: PieceJob, models: Mapping[str, Any] | None = None) -> int:
         "file": str(job.piece.get("file", "")),
         "warnings": dict(operator.warnings()),
     }
-    atomic_bytes(job.folder / f"piece-{job.number:05d}.json", json.dumps(data).encode(), durable=False)
+    write_sealed(job.folder / f"piece-{job.number:05d}.json", data, durable=False)
     return sum(s.rows for s in shards)
 
 
@@ -190,11 +188,8 @@ def _normal(frame: pl.DataFrame, columns: Mapping[str, str], spec: StepSpec) -> 
 
 def _piece_result(folder: Path, number: int) -> dict[str, Any] | None:
     """What came of a piece; None if it was not read to its end, or a power cut tore what was noted."""
-    import json
-
-    try:
-        data: dict[str, Any] = json.loads((folder / f"piece-{number:05d}.json").read_bytes())
-    except (OSError, ValueError):
+    data = read_sealed(folder / f"piece-{number:05d}.json")
+    if data is None:
         return None
     for shard in data["shards"]:
         shard["files"] = {k: tuple(v) for k, v in shard["files"].items()}
@@ -253,6 +248,7 @@ def _give_ids(folder: Path, shards: Sequence[Written], spec: StepSpec) -> int:
     """Writes the ids of every shard. Returns how many rows bear an id that the source had given before."""
     frames = []
     for number, shard in enumerate(shards):
+        check_file(folder / shard.files["rows"][0], shard.files["rows"][1])  # a killed run may have left it
         frame = pl.read_parquet(folder / shard.files["rows"][0], columns=_id_columns(folder / shard.files["rows"][0]))
         frames.append(frame.with_columns(pl.lit(number, dtype=pl.UInt32).alias("shard")))
     if not frames:

@@ -94,8 +94,11 @@ def ensure_written(run: Run, node: Node, result: Result) -> dict[str, Any]:
     facts = dict(result.manifest["written"])
     target = target_of(run, node)
     base = Path(facts["base"]) if "base" in facts else target.parent
-    if result.cached and (facts["target"] != str(target) or not _whole(base, facts["files"])):
-        facts = put(run, node, result.folder, result.inputs[0])
+    if result.cached:
+        whole = facts["target"] == str(target) and _whole(base, facts["files"])
+        told = {name: [sha] for name, sha in facts["files"].items()}
+        if not whole or known_files(_manifest_of(run, node, target)) != told:
+            facts = put(run, node, result.folder, result.inputs[0], ours=whole)
     return {"step": node.id, **facts}
 
 
@@ -103,13 +106,15 @@ def _whole(base: Path, files: Mapping[str, str]) -> bool:
     return all((base / name).is_file() and sha256_of(base / name) == sha for name, sha in files.items())
 
 
-def put(run: Run, node: Node, folder: Path, source: Table) -> dict[str, Any]:
-    """Writes into a staging folder beside the target, then moves everything into place."""
+def put(run: Run, node: Node, folder: Path, source: Table, *, ours: bool = False) -> dict[str, Any]:
+    """Writes into a staging folder beside the target, then moves everything into place. `ours`: what stands there is
+    known to be what was written, though its manifest is gone.
+    """
     target = target_of(run, node)
     base = _fixed_part(target)
     run.store.open()
     with run.store.claim(target):
-        if not run.options.overwrite and "{" not in str(target):
+        if not run.options.overwrite and not ours and "{" not in str(target):
             _refuse_foreign(target, _manifest_of(run, node, target))
         staging = base / f".sftrecipe-{os.getpid()}-{folder.name[:12]}"
         try:
@@ -120,7 +125,7 @@ def put(run: Run, node: Node, folder: Path, source: Table) -> dict[str, Any]:
         except OSError as error:
             raise StepError(f"cannot write below {base}: {error.strerror}", step=node.id, code="R665") from error
         try:
-            facts = _write(run, node, folder, source, staging, target)
+            facts = _write(run, node, folder, source, staging, trusted=ours or run.options.overwrite)
         except OSError as error:
             raise StepError(
                 f"cannot write {target}: {error.strerror}", step=node.id, code="R663", help="free space and run again"
@@ -138,8 +143,9 @@ def _fixed_part(target: Path) -> Path:
     return parent
 
 
-def _write(run: Run, node: Node, folder: Path, source: Table, staging: Path, target: Path) -> dict[str, Any]:
+def _write(run: Run, node: Node, folder: Path, source: Table, staging: Path, *, trusted: bool) -> dict[str, Any]:
     spec, operator = bound(run, node, folder, {})
+    target = target_of(run, node)
     operator.path = str(target)
     extra = guarded(node, operator.write, run.dataset(source, spec.scratch), staging) or {}
     files = {str(p.relative_to(staging)): sha256_of(p) for p in sorted(staging.rglob("*")) if p.is_file()}
@@ -155,7 +161,7 @@ def _write(run: Run, node: Node, folder: Path, source: Table, staging: Path, tar
     else:
         base = _fixed_part(target)
         beside = _manifest_of(run, node, target)
-        if many and not run.options.overwrite:
+        if many and not trusted:
             _refuse_foreign_files(base, files, known_files(beside), whole=is_folder(target))
         _replace_files(staging, base, beside, manifest, _of_pattern(known_files(beside), target) if many else {})
     return {"target": str(target), "base": str(base), "files": files, "rows": len(source), "facts": extra}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ from sftrecipe.ledger import Events
 from sftrecipe.rows import BATCH_ROWS, DERIVED, Rows, derive
 from sftrecipe.run.batch import ROW, Live, Outcome, columns_of_batch, run_filter
 from sftrecipe.run.bind import StepSpec, bind
-from sftrecipe.store import atomic_bytes, sha256_of, trust
+from sftrecipe.store import read_sealed, sha256_of, trust, write_sealed
 from sftrecipe.table import Part
 from sftrecipe.types import parse_type
 
@@ -63,7 +62,7 @@ class Written:
 
     def save(self, folder: Path) -> None:
         """Marks the part as finished."""
-        atomic_bytes(folder / f"part-{self.number:05d}.json", json.dumps(vars(self)).encode(), durable=False)
+        write_sealed(folder / f"part-{self.number:05d}.json", vars(self), durable=False)
 
     def trust(self, folder: Path) -> None:
         """A worker of this run has just written the files: they need not be read again to be believed."""
@@ -73,12 +72,11 @@ class Written:
     @classmethod
     def load(cls, folder: Path, number: int) -> Written | None:
         """The finished part, if it is there."""
-        try:
-            data = json.loads((folder / f"part-{number:05d}.json").read_bytes())
-            data["files"] = {k: (v[0], v[1]) for k, v in data["files"].items()}
-            return cls(**data)
-        except (OSError, ValueError, TypeError):
+        data = read_sealed(folder / f"part-{number:05d}.json")
+        if data is None:
             return None
+        data["files"] = {k: (v[0], v[1]) for k, v in data["files"].items()}
+        return cls(**data)
 
 
 _live = threading.local()

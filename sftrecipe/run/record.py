@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sftrecipe import __version__
+from sftrecipe.ledger import Counts
 from sftrecipe.plan import Node
 from sftrecipe.plan.keys import canonical, step_seed
 from sftrecipe.store import atomic_json
@@ -29,7 +30,7 @@ def output_manifest(
     figures."""
     recipe = run.plan.recipe
     above = run.plan.upstream([node.id])
-    counts = {c.step: c for c in run.outcome.counts}
+    counts = {c.step: c for c in run.outcome.counts} | {node.id: Counts(node.id, rows_in=rows, rows_out=rows)}
     steps = []
     for id in run.plan.nodes:
         if id not in above:
