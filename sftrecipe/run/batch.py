@@ -80,8 +80,15 @@ class Live:
             return function(*args)
         except (SftRecipeError, RowError, Pending):
             raise
-        except Exception as error:  # the plugin border
+        except (Exception, SystemExit) as error:  # the plugin border
             raise self.fault(f"raised {type(error).__name__}: {error}", row) from error
+
+    def call_batch(self, function: Callable[..., Any], view: Rows) -> Any:
+        """Calls a batch form, which cannot fail one row alone."""
+        try:
+            return self.call(function, view)
+        except RowError as error:
+            raise self.fault(f"raised RowError ({error}); only forms that take one row may") from error
 
 
 @dataclass
@@ -109,7 +116,7 @@ def run_filter(live: Live, rows: Rows) -> Outcome:
     view = view_of(live, rows)
     if live.batch_form is None:
         return _filter_rows(live, view)
-    verdict = live.call(live.batch_form, view)
+    verdict = live.call_batch(live.batch_form, view)
     if not live.checked and live.spec.halves:
         _same_in_halves(live, view, verdict)
         live.checked = True
@@ -124,6 +131,8 @@ def _verdict(live: Live, view: Rows, verdict: Any) -> Outcome:
     for code, item in named.items():
         mask, figures = item if isinstance(item, tuple) else (item, None)
         series = to_series(live, mask, view, str(code))
+        if series.dtype != pl.Boolean:
+            raise live.fault(f"gave {series.dtype} values for `{code}`; a mask of True and False is needed")
         kept = series.fill_null(False).to_numpy()
         new = ~kept & (reason < 0)
         if not new.any():
@@ -155,7 +164,7 @@ def _filter_rows(live: Live, view: Rows) -> Outcome:
         if answer is True:
             continue
         code = plain if answer is False else str(answer)
-        if not isinstance(answer, (bool, str)) and not hasattr(answer, "dtype"):
+        if (not isinstance(answer, (bool, str)) and not hasattr(answer, "dtype")) or not code:
             raise live.fault(f"answered {answer!r}; True, False or a code is needed", row["id"])
         if hasattr(answer, "dtype") and bool(answer):
             continue
@@ -181,7 +190,7 @@ def columns_of_batch(live: Live, rows: Rows, results: Sequence[Any] | None = Non
     view = view_of(live, rows)
     out = Outcome()
     if live.batch_form is not None:
-        given = live.call(live.batch_form, view)
+        given = live.call_batch(live.batch_form, view)
         if not isinstance(given, Mapping):
             raise live.fault(f"answered {type(given).__name__}; a mapping of columns is needed")
         if not live.checked and live.spec.halves:
@@ -240,11 +249,20 @@ def _columns_of_rows(live: Live, view: Rows, out: Outcome, results: Sequence[Any
     made = {}
     for name, values in lists.items():
         dtype = parse_type(live.spec.writes[name]).dtype()
+        if live.spec.verb == "score" and dtype.is_numeric():
+            _only_numbers(live, name, values, view)
         try:
             made[name] = pl.Series(name, values, dtype=dtype, strict=live.spec.verb != "score")
-        except (TypeError, pl.exceptions.PolarsError) as error:
+        except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
             raise live.fault(f"gave values for `{name}` that are no {live.spec.writes[name]}: {error}") from error
     return made
+
+
+def _only_numbers(live: Live, name: str, values: Sequence[Any], view: Rows) -> None:
+    """A score that is no number is a mistake, never a null."""
+    for at, value in enumerate(values):
+        if value is not None and not isinstance(value, (int, float, np.number, np.bool_)):
+            raise live.fault(f"gave {value!r:.80} for the score `{name}`", view["id"][at])
 
 
 def _as_columns(live: Live, row: Mapping[str, Any], answer: Any) -> Mapping[str, Any]:
@@ -284,6 +302,8 @@ def _typed(live: Live, series: pl.Series, word: str) -> pl.Series:
         return series
     if live.spec.verb == "score" and kind.kind != "candidates" and series.dtype in (pl.String, pl.List, pl.Struct):
         raise live.fault(f"gave {series.dtype} values for the score `{series.name}`")
+    if series.dtype.is_nested() and not kind.dtype().is_nested():
+        raise live.fault(f"gave {series.dtype} values for `{series.name}`, declared as {word}")
     if series.dtype.is_float():
         series = series.fill_nan(None) if kind.kind != "float" else _finite(series)
     try:
@@ -321,7 +341,7 @@ def _same_in_halves(live: Live, view: Rows, whole: Any) -> None:
     cuts = [(0, size // 2), (size // 2, size - size // 2)]
     parts = [Rows(view.frame.slice(at, n)) for at, n in cuts]
     notes = list(live.context.notes)
-    halves = [live.call(live.batch_form, p) for p in parts]
+    halves = [live.call_batch(live.batch_form, p) for p in parts]
     live.context.notes[:] = notes  # told once, by the whole batch
     for name in whole if isinstance(whole, Mapping) else [None]:
         one = _pick(live, whole, name, view).slice(0, size)

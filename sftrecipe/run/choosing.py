@@ -74,10 +74,22 @@ def _checked(node: Node, choice: Any, rows: int) -> np.ndarray:
     who = f"`{node.entry.full}` ({node.entry.origin})"
     if not isinstance(choice, Choice):
         raise StepError(f"{who} answered {type(choice).__name__}; a Choice is needed", step=node.id, code="P010")
-    kept = np.asarray(choice.kept, dtype=np.int64)
+    kept = _numbers(node, choice.kept, "chose")
+    if any(len(v) != len(kept) for v in choice.columns.values()):
+        raise StepError(f"{who} gave a column of another length than the rows it chose", step=node.id, code="P010")
     if len(kept) and (kept.min() < 0 or kept.max() >= rows or len(np.unique(kept)) != len(kept)):
         raise StepError(f"{who} chose rows that are not there, or one twice", step=node.id, code="P010")
     return kept
+
+
+def _numbers(node: Node, rows: Any, did: str) -> np.ndarray:
+    """Row numbers as such: an array of whole numbers, or an empty one of any kind."""
+    found = np.asarray(rows)
+    if found.ndim != 1 or (len(found) and not np.issubdtype(found.dtype, np.integer)):
+        who = f"`{node.entry.full}` ({node.entry.origin})"
+        text = f"{who} {did} rows by {found.dtype} values; row numbers are needed"
+        raise StepError(text, step=node.id, code="P010")
+    return found.astype(np.int64)
 
 
 class _Reasons:
@@ -94,11 +106,15 @@ class _Reasons:
 def _reasons(node: Node, choice: Choice, gone: np.ndarray, rows: int) -> _Reasons:
     found = _Reasons(rows)
     for dropped in choice.dropped:
-        at = np.asarray(dropped.rows, dtype=np.int64)
+        at = _numbers(node, dropped.rows, "drops")
+        other = None if dropped.other is None else _numbers(node, dropped.other, "names as cause")
         if len(at) and (at.min() < 0 or at.max() >= rows or not gone[at].all()):
             who = f"`{node.entry.full}` ({node.entry.origin})"
             text = f"{who} gives a reason for a row that it keeps, or that is not there"
             raise StepError(text, step=node.id, code="P010")
+        if other is not None and len(other) and other.max() >= rows:
+            who = f"`{node.entry.full}` ({node.entry.origin})"
+            raise StepError(f"{who} names a row as cause that is not there", step=node.id, code="P010")
         codes = [dropped.code] * len(at) if isinstance(dropped.code, str) else list(dropped.code)
         for code in dict.fromkeys(codes):
             if code not in found.codes:
@@ -106,8 +122,8 @@ def _reasons(node: Node, choice: Choice, gone: np.ndarray, rows: int) -> _Reason
         lookup = {c: i for i, c in enumerate(found.codes)}
         found.code[at] = [lookup[c] for c in codes]
         found.told[at] = True
-        if dropped.other is not None:
-            found.other[at] = dropped.other
+        if other is not None:
+            found.other[at] = other
         if dropped.value is not None:
             found.value[at] = dropped.value
     return found

@@ -29,6 +29,7 @@ from sftrecipe.recipe import Ref
 from sftrecipe.run.bind import StepSpec, spec_of
 from sftrecipe.run.dataset import StoredDataset
 from sftrecipe.run.expect import check_expectations
+from sftrecipe.run.kinds import border
 from sftrecipe.run.loading import bind_load, compute_load
 from sftrecipe.run.progress import Progress, Silent
 from sftrecipe.run.record import usage
@@ -137,7 +138,8 @@ class Run:
             self.observers.started(node)
         inputs = [self.table(r) for r in stage.first.inputs]
         ports = {f"{n.id}.{name}": self.table(ref) for n in stage.nodes for name, ref in n.step.ports.items()}
-        loader, pieces, load_parts = self._load(stage)
+        with border(stage):
+            loader, pieces, load_parts = self._load(stage)
         parts = []
         for node in stage.nodes:
             seed = step_seed(self.plan.recipe.seed, node)
@@ -162,7 +164,10 @@ class Run:
             with self.store.lock(
                 key, lambda who: self.progress.say(f"waiting for process {who}, which computes {stage.id}")
             ):
-                result = self._found(stage, key, inputs) or self._compute(stage, key, inputs, ports, loader, pieces)
+                result = self._found(stage, key, inputs)
+                if result is None:
+                    with border(stage):
+                        result = self._compute(stage, key, inputs, ports, loader, pieces)
         self._done(stage, result, ports)
 
     def _load(self, stage: Stage) -> tuple[Any, Any, dict[str, str]]:
@@ -337,6 +342,8 @@ class Run:
         """Writes artefacts. Returns file name -> sha256."""
         files = {}
         for name, value in values.items():
+            if not isinstance(name, str) or not name.strip(".") or not name.isprintable() or set(name) & set("/\\"):
+                raise StepError(f"`{name}` is no name for an artefact", code="P010")
             path = save(folder, name, value)
             files[path.name] = sha256_of(path)
         return files

@@ -130,14 +130,18 @@ def read_piece(job: PieceJob, models: Mapping[str, Any] | None = None) -> int:
 
 
 def _guarded(job: PieceJob, operator: Load) -> Any:
-    from sftrecipe.errors import RowError, SftRecipeError
+    from sftrecipe.errors import SftRecipeError
 
+    who, file = f"`{job.spec.name}` ({job.spec.origin})", job.piece.get("file", "")
     try:
-        yield from operator.read(job.piece)
-    except (SftRecipeError, RowError):
+        for item in operator.read(job.piece) or ():
+            if not isinstance(item, (BadRow, pl.DataFrame)):
+                text = f"{who} read {type(item).__name__}; DataFrames and BadRow are needed"
+                raise StepError(text, step=job.spec.id, code="P010")
+            yield item
+    except SftRecipeError:
         raise
-    except Exception as error:  # the plugin border
-        who, file = f"`{job.spec.name}` ({job.spec.origin})", job.piece.get("file", "")
+    except (Exception, SystemExit) as error:  # the plugin border
         text = f"{who} raised {type(error).__name__}: {error} while reading {file}"
         raise StepError(text, step=job.spec.id, code="P010") from error
 

@@ -79,7 +79,14 @@ def _tokens(run: Run, live: Live, folder: Path, source: Table) -> tuple[Table, n
         for at in range(0, frame.height, BATCH_ROWS):
             view = view_of(live, Rows(frame.slice(at, BATCH_ROWS)))
             given = live.call(live.operator.tokens, view)  # type: ignore[attr-defined]
-            made = {n: to_series(live, given[n], view, n).cast(kinds[n]) for n in kinds}
+            if not isinstance(given, Mapping) or not kinds.keys() <= given.keys():
+                raise live.fault("gives no `input_ids` and `labels`")
+            made = {n: _tokens_of(live, to_series(live, given[n], view, n), n, kinds[n]) for n in kinds}
+            sizes = [s.list.len().fill_null(0) for s in made.values()]
+            if not sizes[0].equals(sizes[1]):
+                raise live.fault(
+                    "gives another number of labels than tokens", view["id"][(sizes[0] != sizes[1]).arg_max()]
+                )
             chunks.append(pl.DataFrame(made))
         made_frame = pl.concat(chunks) if chunks else pl.DataFrame(schema=kinds)
         name, sha = write_frame(scratch / f"part-{number:05d}.rows.parquet", made_frame)
@@ -91,10 +98,20 @@ def _tokens(run: Run, live: Live, folder: Path, source: Table) -> tuple[Table, n
     )
 
 
+def _tokens_of(live: Live, series: pl.Series, name: str, dtype: Any) -> pl.Series:
+    try:
+        return series.cast(dtype)
+    except pl.exceptions.PolarsError as error:
+        raise live.fault(f"gave {series.dtype} values for `{name}`; lists of token numbers are needed") from error
+
+
 def _checked(node: Node, plan: Any, lengths: np.ndarray) -> pl.DataFrame:
     who = f"`{node.entry.full}` ({node.entry.origin})"
     if not isinstance(plan, pl.DataFrame) or not {"pack", "row", "start", "stop"} <= set(plan.columns):
         raise StepError(f"{who} must plan a DataFrame with pack, row, start and stop", step=node.id, code="P010")
+    whole = plan.select("pack", "row", "start", "stop")
+    if len(plan) and (any(not t.is_integer() for t in whole.dtypes) or whole.drop_nulls().height < plan.height):
+        raise StepError(f"{who} must plan in whole numbers, none of them null", step=node.id, code="P010")
     plan = plan.with_columns(pl.col("pack", "row", "start", "stop").cast(pl.Int64))
     rows = plan["row"].to_numpy()
     if len(rows) and (rows.min() < 0 or rows.max() >= len(lengths)):
