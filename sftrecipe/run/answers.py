@@ -17,12 +17,16 @@ __all__ = ["after_failure", "as_columns", "with_turn"]
 def as_columns(live: Live, row: Mapping[str, Any], answer: Any) -> Mapping[str, Any]:
     """{column: value} of one row. A dict with `text` is the turn, a list the candidates, any other dict columns."""
     if isinstance(answer, Sequence) and not isinstance(answer, (str, bytes)):
+        if not all(isinstance(c, Mapping) for c in answer):
+            raise live.fault("answered a list of other things than dicts", str(row.get("id")))
         return {"candidates": [{f: c.get(f) for f in CANDIDATE_FIELDS} for c in answer]}
     if not isinstance(answer, Mapping):
         raise live.fault(f"answered {type(answer).__name__}; a dict or a list of dicts is needed", str(row.get("id")))
     text = answer.get("text", answer.get("content"))
     if "messages" not in live.spec.writes or (text is None and "tool_calls" not in answer):
         return answer
+    if not isinstance(text, (str, type(None))):
+        raise live.fault(f"answered {type(text).__name__} as `text`", str(row.get("id")))
     turn = message("assistant", text, reasoning=answer.get("reasoning"), tool_calls=answer.get("tool_calls"))
     return {"messages": with_turn(row["messages"], turn), **answer.get("columns", {})}
 

@@ -18,13 +18,14 @@ from sftrecipe.lazy import np, pl
 from sftrecipe.operators import Operator, overrides
 from sftrecipe.rows import DERIVED, Rows, derive
 from sftrecipe.run.bind import StepSpec
+from sftrecipe.run.series import to_series, typed
 from sftrecipe.types import parse_type
 from sftrecipe.verbs import VERBS
 
 if TYPE_CHECKING:
     from sftrecipe.run.context import RunContext
 
-__all__ = ["Live", "Outcome", "awaited", "columns_of_batch", "first_last", "guarded_row", "run_filter", "to_series"]
+__all__ = ["Live", "Outcome", "awaited", "columns_of_batch", "guarded_row", "run_filter"]
 
 ROW = "__row"
 BATCH_FORMS = {"filter": "keep", "tag": "tag", "score": "score", "format": "format"}
@@ -80,7 +81,7 @@ class Live:
         where = f", row {row}" if row else ""
         return StepError(f"`{self.spec.name}` ({self.spec.origin}) {text}{where}", step=self.spec.id, code="P010")
 
-    def hint(self, error: Exception) -> str:
+    def hint(self, error: BaseException) -> str:
         """For an error that looks like a read which was not declared."""
         known = {**DERIVED, **self.spec.columns}
         word = next(iter(re.findall(r"^['\"](\w+)['\"]", str(error))), "")
@@ -92,10 +93,17 @@ class Live:
             return function(*args)
         except (SftRecipeError, RowError, Pending):
             raise
-        except Exception as error:  # the plugin border
+        except (Exception, SystemExit) as error:  # the plugin border
             raise self.fault(
                 f"raised {type(error).__name__}: {error}{raised_at(error)}{self.hint(error)}", row
             ) from error
+
+    def call_batch(self, function: Callable[..., Any], view: Rows) -> Any:
+        """Calls a batch form, which cannot fail one row alone."""
+        try:
+            return self.call(function, view)
+        except RowError as error:
+            raise self.fault(f"raised RowError ({error}); only forms that take one row may") from error
 
 
 @dataclass
@@ -148,7 +156,7 @@ def run_filter(live: Live, rows: Rows, results: Sequence[Any] | None = None) -> 
     view = view_of(live, rows)
     if live.batch_form is None:
         return _filter_rows(live, view, awaited(live, list(view)) if results is None and live.is_async else results)
-    verdict = live.call(live.batch_form, view)
+    verdict = live.call_batch(live.batch_form, view)
     if not live.checked and live.spec.halves:
         _same_in_halves(live, view, verdict)
         live.checked = True
@@ -163,6 +171,8 @@ def _verdict(live: Live, view: Rows, verdict: Any) -> Outcome:
     for code, item in named.items():
         mask, figures = item if isinstance(item, tuple) else (item, None)
         series = to_series(live, mask, view, str(code))
+        if series.dtype != pl.Boolean:
+            raise live.fault(f"gave {series.dtype} values for `{code}`; a mask of True and False is needed")
         kept = series.fill_null(False).to_numpy()
         new = ~kept & (reason < 0)
         if not new.any():
@@ -196,7 +206,7 @@ def _filter_rows(live: Live, view: Rows, results: Sequence[Any] | None) -> Outco
         if answer is True:
             continue
         code = plain if answer is False else str(answer)
-        if not isinstance(answer, (bool, str)) and not hasattr(answer, "dtype"):
+        if (not isinstance(answer, (bool, str)) and not hasattr(answer, "dtype")) or not code:
             raise live.fault(f"answered {answer!r}; True, False or a code is needed", row["id"])
         if hasattr(answer, "dtype") and bool(answer):
             continue
@@ -222,7 +232,7 @@ def columns_of_batch(live: Live, rows: Rows, results: Sequence[Any] | None = Non
     view = view_of(live, rows)
     out = Outcome()
     if live.batch_form is not None:
-        given = live.call(live.batch_form, view)
+        given = live.call_batch(live.batch_form, view)
         if not isinstance(given, Mapping):
             raise live.fault(f"answered {type(given).__name__}; a mapping of columns is needed")
         if not live.checked and live.spec.halves:
@@ -232,7 +242,7 @@ def columns_of_batch(live: Live, rows: Rows, results: Sequence[Any] | None = Non
     else:
         made = _columns_of_rows(live, view, out, results)
     _only_declared(live, made, rows)
-    out.columns = {name: _typed(live, series, live.spec.writes[name]) for name, series in made.items()}
+    out.columns = {name: typed(live, series, live.spec.writes[name]) for name, series in made.items()}
     if live.spec.verb == "score":
         out.undefined = _undefined(out)
     if live.spec.verb == "format" and out.columns:
@@ -293,11 +303,20 @@ def _columns_of_rows(live: Live, view: Rows, out: Outcome, results: Sequence[Any
     made = {}
     for name, values in lists.items():
         dtype = parse_type(live.spec.writes[name]).dtype()
+        if live.spec.verb == "score" and dtype.is_numeric():
+            _only_numbers(live, name, values, view)
         try:
             made[name] = pl.Series(name, values, dtype=dtype, strict=live.spec.verb != "score")
-        except (TypeError, pl.exceptions.PolarsError) as error:
+        except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
             raise live.fault(f"gave values for `{name}` that are no {live.spec.writes[name]}: {error}") from error
     return made
+
+
+def _only_numbers(live: Live, name: str, values: Sequence[Any], view: Rows) -> None:
+    """A score that is no number is a mistake, never a null."""
+    for at, value in enumerate(values):
+        if value is not None and not isinstance(value, (int, float, np.number, np.bool_)):
+            raise live.fault(f"gave {value!r:.80} for the score `{name}`", view["id"][at])
 
 
 def _as_columns(live: Live, row: Mapping[str, Any], answer: Any) -> Mapping[str, Any]:
@@ -310,43 +329,6 @@ def _as_columns(live: Live, row: Mapping[str, Any], answer: Any) -> Mapping[str,
     if len(live.spec.writes) == 1:
         return {next(iter(live.spec.writes)): answer}
     raise live.fault(f"answered {answer!r}; a mapping of columns is needed", row["id"])
-
-
-def to_series(live: Live, value: Any, view: Rows, what: str) -> pl.Series:
-    """An expression, Series, array or list as a Series as long as the batch."""
-    if isinstance(value, pl.Expr):
-        value = live.call(lambda: view.frame.select(value.alias("value"))["value"])
-    elif not isinstance(value, pl.Series):
-        if isinstance(value, (str, bytes)) or not hasattr(value, "__len__"):
-            value = [value] * len(view) if not hasattr(value, "__len__") else value
-        try:
-            value = pl.Series(what, value, strict=False)
-        except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
-            raise live.fault(f"gave `{what}` as {type(value).__name__}, which is no column: {error}") from error
-    if len(value) == 1 and len(view) != 1 and len(view):
-        value = value.extend_constant(value[0], len(view) - 1)
-    if len(value) != len(view):
-        raise live.fault(f"gave {len(value)} values of `{what}` for {len(view)} rows")
-    return cast("pl.Series", value)
-
-
-def _typed(live: Live, series: pl.Series, word: str) -> pl.Series:
-    """The column as declared: numbers finite or null, other types as they must be."""
-    kind = parse_type(word)
-    if kind.kind == "any":
-        return series
-    if live.spec.verb == "score" and kind.kind != "candidates" and series.dtype in (pl.String, pl.List, pl.Struct):
-        raise live.fault(f"gave {series.dtype} values for the score `{series.name}`")
-    if series.dtype.is_float():
-        series = series.fill_nan(None) if kind.kind != "float" else _finite(series)
-    try:
-        return series.cast(kind.dtype(), strict=True)
-    except pl.exceptions.PolarsError as error:
-        raise live.fault(f"gave {series.dtype} values for `{series.name}`, declared as {word}: {error}") from error
-
-
-def _finite(series: pl.Series) -> pl.Series:
-    return pl.select(pl.when(series.is_finite()).then(series)).to_series()
 
 
 def _only_declared(live: Live, made: Mapping[str, Any], rows: Rows) -> None:
@@ -374,7 +356,7 @@ def _same_in_halves(live: Live, view: Rows, whole: Any) -> None:
     cuts = [(0, size // 2), (size // 2, size - size // 2)]
     parts = [Rows(view.frame.slice(at, n)) for at, n in cuts]
     notes = list(live.context.notes)
-    halves = [live.call(live.batch_form, p) for p in parts]
+    halves = [live.call_batch(live.batch_form, p) for p in parts]
     live.context.notes[:] = notes  # told once, by the whole batch
     for name in whole if isinstance(whole, Mapping) else [None]:
         one = _pick(live, whole, name, view).slice(0, size)
@@ -387,8 +369,3 @@ def _same_in_halves(live: Live, view: Rows, whole: Any) -> None:
 def _pick(live: Live, value: Any, name: Any, view: Rows) -> pl.Series:
     item = value if name is None else value[name]
     return to_series(live, item[0] if isinstance(item, tuple) else item, view, str(name or "mask"))
-
-
-def first_last(rows: Sequence[Any]) -> str:
-    """A short hint at which rows: the first three."""
-    return ", ".join(str(r) for r in rows[:3]) + (" ..." if len(rows) > 3 else "")

@@ -119,9 +119,12 @@ def _reasons(node: Node, choice: Choice, gone: np.ndarray, rows: int) -> _Reason
     for dropped in choice.dropped:
         who = f"`{node.entry.full}` ({node.entry.origin})"
         at = _numbers(who, node, dropped.rows, "dropped")
+        other = None if dropped.other is None else _numbers(who, node, dropped.other, "other")
         if len(at) and (at.min() < 0 or at.max() >= rows or not gone[at].all()):
             text = f"{who} gives a reason for a row that it keeps, or that is not there"
             raise StepError(text, step=node.id, code="P010")
+        if other is not None and len(other) and other.max() >= rows:
+            raise StepError(f"{who} names a row as cause that is not there", step=node.id, code="P010")
         codes = [dropped.code] * len(at) if isinstance(dropped.code, str) else list(dropped.code)
         for what, given in (("codes", codes), ("`other`", dropped.other), ("`value`", dropped.value)):
             if given is not None and len(given) != len(at):
@@ -133,8 +136,8 @@ def _reasons(node: Node, choice: Choice, gone: np.ndarray, rows: int) -> _Reason
         lookup = {c: i for i, c in enumerate(found.codes)}
         found.code[at] = [lookup[c] for c in codes]
         found.told[at] = True
-        if dropped.other is not None:
-            found.other[at] = dropped.other
+        if other is not None:
+            found.other[at] = other
         if dropped.value is not None:
             found.value[at] = dropped.value
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,10 +84,10 @@ def _part(live: Live, frame: pl.DataFrame, columns: Mapping[str, str]) -> tuple[
     children: list[tuple[int, str, Child]] = []
     born = 0
     for at, row in enumerate(view):
-        answer = answers.get(at)
-        if answer is None:
+        if at not in answers:
             stay.append(True)
             continue
+        answer = answers[at]
         kept, made = _judge(live, events, at, row, answer)
         stay.append(kept)
         for child in made:
@@ -129,8 +129,10 @@ def _judge(live: Live, events: Events, at: int, row: Mapping[str, Any], answer: 
         return live.spec.on_error != "drop", []
     if not isinstance(answer, Evolved):
         raise live.fault(f"answered {type(answer).__name__}; Evolved is needed", row["id"])
+    if answer.parent not in ("stay", "leave"):
+        raise live.fault(f"says `{answer.parent}` of the parent; stay or leave", row["id"])
     made = []
-    for child in answer.children:
+    for child in _children(answer.children, live.fault, row["id"]):
         if child.eliminated:
             live.operator.context.note(row["id"], f"eliminated_{child.eliminated}", **child.columns)
         else:
@@ -139,6 +141,26 @@ def _judge(live: Live, events: Events, at: int, row: Mapping[str, Any], answer: 
         leave(answer.why or "replaced", "dropped")
         return False, made
     return True, made
+
+
+def _children(given: Any, fault: Callable[[str, str], StepError], row: str = "") -> Sequence[Child]:
+    """What an operator gave as children, if that is what they are."""
+    if not isinstance(given, Sequence) or isinstance(given, (str, bytes)):
+        raise fault(f"gave {type(given).__name__} as children; a list of Child is needed", row)
+    for child in given:
+        if not isinstance(child, Child):
+            raise fault(f"gave {type(child).__name__} as a child; Child is needed", row)
+        if not isinstance(child.messages, Sequence) or not all(_is_message(m) for m in child.messages):
+            raise fault("gave a child whose messages are no list of {role, content} with text", row)
+    return given
+
+
+def _is_message(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(v is None or _is_text(v) for k, v in value.items() if k != "tool_calls")
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
 
 
 def _interleaved(
@@ -198,7 +220,8 @@ def evolve_all(run: Run, node: Node, folder: Path, source: Table, ports: Mapping
     state, files = fitted(run, node, folder, source, ports)
     spec, operator = bound(run, node, folder, ports, state)
     run.progress.begin(node.id, 1, 0)
-    children = guarded(node, _evolve, operator, run.dataset(source, spec.scratch))
+    live = Live(spec, operator)
+    children = _children(guarded(node, _evolve, operator, run.dataset(source, spec.scratch)), live.fault)
     columns = types_of(node)
     kept = operator.params.get("parents") != "drop"
     parents = source.frame(list(source.columns))

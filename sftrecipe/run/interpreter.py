@@ -30,6 +30,7 @@ from sftrecipe.recipe import Ref
 from sftrecipe.run.bind import StepSpec, spec_of
 from sftrecipe.run.dataset import StoredDataset
 from sftrecipe.run.expect import check_expectations
+from sftrecipe.run.kinds import border
 from sftrecipe.run.loading import bind_load, compute_load, read_piece
 from sftrecipe.run.progress import Progress, Silent
 from sftrecipe.run.record import last_parts, usage
@@ -145,7 +146,8 @@ class Run:
             one = step_parts(node, seed, self.plan.providers, artefacts)
             self.parts[node.id] = one
             parts.append(one)
-        loader, pieces, load_parts = self._load(stage)
+        with border(stage):
+            loader, pieces, load_parts = self._load(stage)
         # names count where there are several inputs: a mix speaks of them. Alone, an input is its rows.
         several = len(inputs) > 1
         digests = {
@@ -163,7 +165,10 @@ class Run:
             with self.store.lock(
                 key, lambda who: self.progress.say(f"waiting for process {who}, which computes {stage.id}")
             ):
-                result = self._found(stage, key, inputs) or self._compute(stage, key, inputs, ports, loader, pieces)
+                result = self._found(stage, key, inputs)
+                if result is None:
+                    with border(stage):
+                        result = self._compute(stage, key, inputs, ports, loader, pieces)
         self._done(stage, result, ports)
 
     def _load(self, stage: Stage) -> tuple[Any, Any, dict[str, str]]:
@@ -342,6 +347,8 @@ class Run:
         """Writes artefacts. Returns file name -> sha256."""
         files = {}
         for name, value in values.items():
+            if not isinstance(name, str) or not name.strip(".") or not name.isprintable() or set(name) & set("/\\"):
+                raise StepError(f"`{name}` is no name for an artefact", code="P010")
             path = save(folder, name, value)
             files[path.name] = sha256_of(path)
         return files

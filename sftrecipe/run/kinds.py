@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,7 +19,7 @@ from sftrecipe.table import Table
 if TYPE_CHECKING:
     from sftrecipe.run.interpreter import Run
 
-__all__ = ["add_events", "bound", "compute", "fitted", "guarded", "manifest_of", "ports_of", "types_of"]
+__all__ = ["add_events", "border", "bound", "compute", "fitted", "guarded", "manifest_of", "ports_of", "types_of"]
 
 
 def compute(run: Run, stage: Stage, folder: Path, inputs: list[Table], ports: Mapping[str, Table]) -> dict[str, Any]:
@@ -81,11 +82,29 @@ def guarded(node: Node, function: Callable[..., Any], *args: Any) -> Any:
         raise
     except RowError as error:
         raise StepError(f"`{node.entry.full}`: {error}", step=node.id, code="P010") from error
-    except Exception as error:  # the plugin border
+    except (Exception, SystemExit) as error:  # the plugin border
         if isinstance(error, OSError) and node.verb == "write":
             raise  # a full disk is the disk's fault: whoever holds the output tells it
         text = f"`{node.entry.full}` ({node.entry.origin}) raised {type(error).__name__}: {error}{raised_at(error)}"
         raise StepError(text, step=node.id, code="P010") from error
+
+
+@contextmanager
+def border(stage: Stage) -> Iterator[None]:
+    """Around the work of a stage: what an operator handed back in a shape that no check foresaw is told with its name,
+    never traced back.
+    """
+    try:
+        yield
+    except (SftRecipeError, Pending):
+        raise
+    except OSError as error:
+        text = f"{error.filename or 'a file'}: {error.strerror or error}"
+        raise StepError(text, step=stage.last.id, code="R663", help="free space and run again") from error
+    except (Exception, SystemExit) as error:
+        who = ", ".join(f"`{n.entry.full}` ({n.entry.origin})" for n in stage.nodes)
+        text = f"{who} gave something that cannot be used: {type(error).__name__}: {error}{raised_at(error)}"
+        raise StepError(text, step=stage.last.id, code="P010") from error
 
 
 def fitted(run: Run, node: Node, folder: Path, source: Table, ports: Mapping[str, Table]) -> tuple[str, dict[str, str]]:

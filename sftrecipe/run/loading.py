@@ -141,14 +141,14 @@ def read_piece(job: PieceJob, models: Mapping[str, Any] | None = None) -> int:
 def _guarded(job: PieceJob, operator: Load) -> Any:
     who = f"`{job.spec.name}` ({job.spec.origin})"
     try:
-        for item in operator.read(job.piece):
+        for item in operator.read(job.piece) or ():
             if not isinstance(item, (BadRow, RowError, pl.DataFrame)):
                 text = f"{who}: `read` yields frames and bad rows, not {type(item).__name__}"
                 raise StepError(text, step=job.spec.id, code="P010")
             yield item
     except SftRecipeError:
         raise
-    except Exception as error:  # the plugin border
+    except (Exception, SystemExit) as error:  # the plugin border
         text = (
             f"{who} raised {type(error).__name__}: {error}{raised_at(error)} while reading {job.piece.get('file', '')}"
         )

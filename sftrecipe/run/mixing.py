@@ -88,6 +88,8 @@ def _checked(node: Node, order: Any, names: list[str], inputs: list[Table]) -> t
         if len(order)
         else np.zeros(0, dtype=np.int64)
     )
+    if len(order) and (not order["row"].dtype.is_integer() or order["row"].null_count()):
+        raise StepError(f"{who} allots rows by {order['row'].dtype} values", step=node.id, code="P010")
     row_of = order["row"].cast(pl.Int64).to_numpy()
     limits = np.array([len(t) for t in inputs], dtype=np.int64)
     if len(row_of) and ((row_of < 0).any() or (row_of >= limits[table_of]).any()):

@@ -148,6 +148,7 @@ def _write(run: Run, node: Node, folder: Path, source: Table, staging: Path, *, 
     target = target_of(run, node)
     operator.path = str(target)
     extra = guarded(node, operator.write, run.dataset(source, spec.scratch), staging) or {}
+    _as_promised(node, staging, target, extra)
     files = {str(p.relative_to(staging)): sha256_of(p) for p in sorted(staging.rglob("*")) if p.is_file()}
     manifest = output_manifest(run, node, files, extra, len(source))
     for path in staging.rglob("*"):
@@ -164,7 +165,26 @@ def _write(run: Run, node: Node, folder: Path, source: Table, staging: Path, *, 
         if many and not trusted:
             _refuse_foreign_files(base, files, known_files(beside), whole=is_folder(target))
         _replace_files(staging, base, beside, manifest, _of_pattern(known_files(beside), target) if many else {})
-    return {"target": str(target), "base": str(base), "files": files, "rows": len(source), "facts": extra}
+    return {
+        "target": str(target),
+        "base": str(base),
+        "files": files,
+        "rows": len(source),
+        "facts": json.loads(_json(extra)),
+    }
+
+
+def _as_promised(node: Node, staging: Path, target: Path, extra: Any) -> None:
+    """P010 unless the operator wrote what its target asks for, and left the manifest to the interpreter."""
+    who, folder = f"`{node.entry.full}` ({node.entry.origin})", is_folder(target)
+    if not isinstance(extra, Mapping):
+        raise StepError(
+            f"{who} answered {type(extra).__name__}; a mapping of facts is needed", step=node.id, code="P010"
+        )
+    if not folder and "{" not in str(target) and not (staging / target.name).is_file():
+        raise StepError(f"{who} wrote no {target.name}", step=node.id, code="P010")
+    if folder and (staging / "manifest.json").exists():
+        raise StepError(f"{who} wrote a manifest.json: that name is taken", step=node.id, code="P010")
 
 
 def _replace_files(

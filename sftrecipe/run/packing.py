@@ -16,10 +16,11 @@ from sftrecipe.lazy import np, pa, pl, series_of
 from sftrecipe.ledger import Counts, Events
 from sftrecipe.plan import Node
 from sftrecipe.rows import BATCH_ROWS, Rows
-from sftrecipe.run.batch import Live, to_series, view_of
+from sftrecipe.run.batch import Live, view_of
 from sftrecipe.run.kinds import add_events, bound, guarded, manifest_of, types_of
 from sftrecipe.run.part import write_frame
 from sftrecipe.run.result import part_entry
+from sftrecipe.run.series import to_series
 from sftrecipe.table import Layer, Part, Table
 from sftrecipe.types import parse_type
 
@@ -111,6 +112,9 @@ def _checked(node: Node, plan: Any, lengths: np.ndarray) -> pl.DataFrame:
     who = f"`{node.entry.full}` ({node.entry.origin})"
     if not isinstance(plan, pl.DataFrame) or not {"pack", "row", "start", "stop"} <= set(plan.columns):
         raise StepError(f"{who} must plan a DataFrame with pack, row, start and stop", step=node.id, code="P010")
+    whole = plan.select("pack", "row", "start", "stop")
+    if len(plan) and (any(not t.is_integer() for t in whole.dtypes) or whole.drop_nulls().height < plan.height):
+        raise StepError(f"{who} must plan in whole numbers, none of them null", step=node.id, code="P010")
     plan = plan.with_columns(pl.col("pack", "row", "start", "stop").cast(pl.Int64))
     rows = plan["row"].to_numpy()
     if len(rows) and (rows.min() < 0 or rows.max() >= len(lengths)):

@@ -91,6 +91,7 @@ BROAD = {
     "sftrecipe.plan.flow": 1,  # an operator that tells its columns
     "sftrecipe.run.batch": 2,  # an operator over a batch, or over a row, asynchronously
     "sftrecipe.run.loading": 1,  # an operator that reads
+    "sftrecipe.run.kinds": 1,  # what an operator handed back in a shape that no check foresaw
     "sftrecipe.models.pull": 1,  # carried over to the thread that asked
 }
 """Where anything may be raised, since somebody else's code runs: the border to plugins."""
