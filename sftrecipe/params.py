@@ -199,7 +199,7 @@ def _spec(name: str, hint: Any, declared: Any) -> ParamSpec:
     if limits:
         accepts = _with_limits(accepts, limits)
     if d.choices:
-        accepts = {**accepts, "enum": list(d.choices)}
+        accepts = _with_choices(accepts, d.choices)
     optional = optional or d.default is None
     return ParamSpec(name, kind, many, optional, d.default, d.doc, accepts, d.positional, d.rest, target)
 
@@ -208,6 +208,13 @@ def _with_limits(accepts: Mapping[str, Any], limits: Mapping[str, float]) -> dic
     if "anyOf" in accepts:
         return {**accepts, "anyOf": [_with_limits(a, limits) for a in accepts["anyOf"]]}
     return {**accepts, **limits} if accepts.get("type") in ("number", "integer") else dict(accepts)
+
+
+def _with_choices(accepts: Mapping[str, Any], choices: Sequence[Any]) -> dict[str, Any]:
+    """Choices belong to each alternative that is a value: null stays free, and so does the text of a number."""
+    if "anyOf" in accepts:
+        return {**accepts, "anyOf": [_with_choices(a, choices) for a in accepts["anyOf"]]}
+    return dict(accepts) if accepts.get("type") == "null" else {**accepts, "enum": list(choices)}
 
 
 def _kind_of(hint: Any) -> tuple[str, str, bool, Any]:

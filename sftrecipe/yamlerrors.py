@@ -23,6 +23,7 @@ _SIGNS = {
     "ends a list", "}": "ends a mapping", ",": "separates entries",
 }  # fmt: skip
 _KEY = re.compile(r"\s*(?:- +)*(?:[^\s:#'\"\[\]{},]+|\"[^\"]*\"|'[^']*'):(?= |$)")
+_BARE = re.compile(r"\s*(?:- +)*([a-z_]+(?:\.[a-z0-9_]+)*)\s*(?:#.*)?")
 _TOKEN = re.compile(r"\"(?:[^\"\\]|\\.)*\"|(?<!\w)'(?:[^'\\]|\\.)*'|(?<!\w)'|[()\[\]\"]")
 _TRAILING = re.compile(r"(?:[-+*/%<>=,(]|\b(?:and|or|not|in|if|else))\s*$")
 
@@ -94,6 +95,8 @@ class _Reader:
             return self._problem(
                 "R004", "a space is missing after the colon", self.row - 1, at, 1, "write `key: value`"
             )
+        if self.row and (bare := self._bare(self.row - 1)):
+            return bare
         at = len(self.line) - len(self.line.lstrip())
         advice = "line keys of one mapping up with each other, and leave a space after each colon"
         return self._problem("R004", "this key is not in line with those above", self.row, at, self.column - at, advice)
@@ -144,12 +147,22 @@ class _Reader:
         return self._problem("R021", message, self.row, self.column, width, _QUOTE_IT)
 
     def _shape(self) -> Problem | None:
+        if "nesting depth" in self.what:  # libyaml's own limit, far above that of recipes
+            message = "nested far too deep"
+            return self._problem("R011", message, self.row, self.column, 1, "a recipe needs about six levels")
+        block = self.during in ("while parsing a block mapping", "while parsing a block collection")
+        row = self.began.line if "expected ':'" in self.what and self.began else self.row
+        if (row != self.row or block) and (dash := re.match(r"\s*-(?=[a-z])", self.lines[row])):
+            message = "a space is missing after the `-`"
+            return self._problem("R004", message, row, dash.end() - 1, 1, "write `- ` before each step")
         if "expected ':'" in self.what and self.began is not None:
+            if bare := self._bare(self.began.line):
+                return bare
             line = self.lines[self.began.line]
             width = max(1, len(line.rstrip()) - self.began.column)
             advice = "write `key: value`, or indent it below the key it belongs to"
             return self._problem("R004", "this line has no `key:`", self.began.line, self.began.column, width, advice)
-        if self.during in ("while parsing a block mapping", "while parsing a block collection"):
+        if block:
             glued = re.match(r"\s*(?:- +)*([\w.]+):[\w\[{\"']", self.line)
             if glued:
                 at = glued.end(1)
@@ -166,6 +179,15 @@ class _Reader:
                 "R004", "this version of YAML does not exist", self.row, 0, len(self.line), "remove the line"
             )
         return None
+
+    def _bare(self, row: int) -> Problem | None:
+        """A line with nothing but a word, which would be right if it were alone in its step."""
+        word = _BARE.fullmatch(self.lines[row])
+        if word is None:
+            return None
+        message = f"a colon is missing after `{word[1]}`"
+        advice = f"write `{word[1]}:`; only an operator that is alone in its step needs none"
+        return self._problem("R004", message, row, word.start(1), len(word[1]), advice)
 
     def _value(self) -> str:
         return self.line[self._value_column() :]

@@ -89,7 +89,7 @@ def check(
     """
     tree = parse(expression) if isinstance(expression, str) else expression
     checker = Checker(columns, params or {}, _known(functions), rows)
-    typed = checker.node(tree.root)
+    typed = _listed(checker.node(tree.root))
     _whole(typed, want)
     result = {"counts": INT, "null": ANY}.get(typed.type.kind, typed.type)
     return Checked(result, tuple(checker.columns), dict(sorted(checker.used.items())), typed)
@@ -101,6 +101,20 @@ def _known(functions: Mapping[str, Function] | None) -> Mapping[str, Function]:
     from sftrecipe.expressions.functions import BUILTIN
 
     return BUILTIN
+
+
+def _listed(typed: Typed) -> Typed:
+    """`[source, "x"]` as a whole expression: a list of one type. Texts where nothing is known of any item."""
+    if typed.op != "items":
+        return typed
+    no_lists(typed.parts)
+    for part in typed.parts:
+        if part.over or part.item.kind in FIELDS:
+            refuse("R531", "one value is needed here, not a list", part.node, "an item of a list is one value")
+    of = unified([p.item for p in typed.parts])
+    if of is None:
+        refuse("R525", "this list mixes types", typed.node, "keep to numbers or to texts")
+    return Typed(typed.node, "list", list_of(TEXT if of == ANY else of), typed.parts)
 
 
 def _whole(typed: Typed, want: str | None) -> None:

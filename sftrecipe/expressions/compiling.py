@@ -263,6 +263,11 @@ def _member_of(pair: Any) -> pl.Series:
     return pl.Series([python_is_in(a, b) for a, b in zip(items, right.to_list(), strict=True)], dtype=pl.Boolean)
 
 
+def _list(typed: Typed, inside: bool) -> pl.Expr:
+    of = item_of(typed.type) or TEXT
+    return pl.concat_list([_as(p, of, inside) for p in typed.parts])
+
+
 def _call(typed: Typed, inside: bool) -> pl.Expr:
     function: Function = typed.value
     declared = [*function.arguments, *[function.arguments[-1]] * len(typed.parts)] if function.arguments else []
@@ -283,5 +288,5 @@ def _call(typed: Typed, inside: bool) -> pl.Expr:
 _MAKERS: Mapping[str, Callable[[Typed, bool], Any]] = {
     "literal": _literal, "column": _column, "item": _item, "field": _field, "path": _path, "not": _not, "and": _both,
     "or": _both, "negate": _negate, "arithmetic": _arithmetic, "join": _join, "compare": _compare, "choose": _choose,
-    "member": _member, "call": _call, "as": _cast,
+    "member": _member, "call": _call, "as": _cast, "list": _list,
 }  # fmt: skip

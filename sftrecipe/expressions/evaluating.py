@@ -190,6 +190,9 @@ class _Run:
         found = [None if value is None or other is None else value == other for other in others]
         return True if True in found else None if None in found else False
 
+    def _list(self, typed: Typed, item: Any) -> Any:
+        return [self._as(p, item, item_of(typed.type) or TEXT) for p in typed.parts]
+
     def _call(self, typed: Typed, item: Any) -> Any:
         function: Function = typed.value
         if function.evaluate is None:

@@ -63,7 +63,8 @@ class Typed:
     """A node with its type. `op` says what it does with `parts`; `value` is what else belongs to it.
 
     literal (the value), column (name), item (index), field (name), path (JSON keys), not, negate, and, or, compare
-    (one or more kinds with operators), member (`in`), arithmetic (operator), choose, call (Function).
+    (one or more kinds with operators), member (`in`), arithmetic (operator), choose, call (Function), items (a list as
+    written) and list (the same as a value).
     """
 
     node: Node

@@ -52,12 +52,14 @@ def check_recipe(recipe: Recipe, registry: Registry, problems: Problems) -> Plan
         node.formatted = _formatted(plan, node)
     check_graph(plan, problems)
     check_tests(recipe, plan, problems)
-    if not problems.errors:
+    if not problems.errors and not (plan.is_part() and any(n.verb == "write" for n in plan.nodes.values())):
         problems += dict.fromkeys(recipe.hints)
         check_idle(plan, problems)
     if plan.is_part() and any(n.verb == "write" for n in plan.nodes.values()):
         first = next(n for n in plan.nodes.values() if any(not r.step for r in n.inputs))
-        problems.error("R109", "there is no step above to read", first.place.span(), help="begin with a `load`")
+        evals = [n.id for n in plan.nodes.values() if n.step.is_eval]
+        help = f"`{evals[0]}` holds evaluation rows, which are never the step above: " if evals else ""
+        problems.error("R109", "there is no step above to read", first.place.span(), help=f"{help}begin with a `load`")
     return plan
 
 
@@ -93,12 +95,10 @@ def _expectations(node: Node, problems: Problems) -> None:
 
 def _artefacts(plan: Plan, node: Node, problems: Problems) -> None:
     for name, (step, _) in node.artefacts.items():
-        if step not in plan.nodes:
-            problems.error(
-                "R107",
-                f"`{step}` stands below: an artefact is there only after its step",
-                node.step.params_place.at(name).span(),
-            )
+        if step not in plan.nodes or step == node.id:
+            what = "is this step itself" if step == node.id else "stands below"
+            text = f"`{step}` {what}: an artefact is there only after its step"
+            problems.error("R107", text, node.step.params_place.at(name).span())
 
 
 def _requires(recipe: Recipe, problems: Problems) -> None:

@@ -6,12 +6,13 @@ follows from what operators declare: `reads` gives each new column the texts it 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import ChainMap
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from sftrecipe import params as declared
-from sftrecipe.errors import Problems, RecipeError, Span, did_you_mean
+from sftrecipe.errors import Problems, RecipeError, Span, did_you_mean, nearest
 from sftrecipe.expressions import ExpressionError, Function, check, template_columns
 from sftrecipe.operators import Flow, nested_columns
 from sftrecipe.plan.node import Column, Columns, Node
@@ -135,6 +136,8 @@ class Flows:
             checked = check(text, alive, want=want, params=node.step.constants, functions=self.functions)
         except ExpressionError as error:
             self._refused(error, text, place, node)
+            for more in _further(error, text, alive, node.step.constants, self.functions):
+                self._refused(more, text, place, node)
             return []
         except RecipeError as error:  # the plugin of a function is broken, or two claim its name
             self.problems += [replace(p, span=place.span()) for p in error.problems]
@@ -299,6 +302,43 @@ def _values(node: Node, spec: declared.ParamSpec) -> list[tuple[object, Place]]:
     if isinstance(value, list):
         return [(v, place.at(i)) for i, v in enumerate(value)]
     return [(value, place if given else step.params_place.at_key())]
+
+
+def _further(
+    error: ExpressionError,
+    text: str,
+    columns: Mapping[str, str],
+    params: Mapping[str, Any],
+    functions: Mapping[str, Function],
+) -> Iterator[ExpressionError]:
+    """The other names of an expression that are not there. What they may have meant is taken in their place; what else
+    would be wrong with it is not told.
+    """
+    columns, params = dict(columns), dict(params)
+    functions = ChainMap({}, cast("MutableMapping[str, Function]", functions))
+    told = set()
+    while error.code in ("R520", "R521", "R522"):
+        name = text[error.start : error.end]
+        if (error.code, name) in told:
+            return
+        told.add((error.code, name))
+        if error.code == "R520":
+            columns[name] = "any"
+        else:
+            known: MutableMapping[str, Any] = functions if error.code == "R521" else params
+            meant = nearest(name, known)
+            if not meant:
+                return
+            known[name] = known[meant]
+        try:
+            check(text, columns, params=params, functions=functions)
+            return
+        except ExpressionError as found:
+            error = found
+        except RecipeError:
+            return
+        if error.code in ("R520", "R521", "R522") and (error.code, text[error.start : error.end]) not in told:
+            yield error
 
 
 def _span_of(name: str, node: Node) -> Span:

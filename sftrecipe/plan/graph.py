@@ -88,7 +88,7 @@ def _check_inputs(plan: Plan, node: Node, problems: Problems) -> None:
         problems.error(
             "R110",
             f"`{node.entry.full}` reads one input, not {len(node.inputs)}",
-            node.place.at("from").span(),
+            (node.step.inputs_place or node.place.at("from")).span(),
             help="put a `mix` before it",
         )
     for ref in _refs(node):

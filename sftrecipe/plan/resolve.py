@@ -16,7 +16,7 @@ from sftrecipe.operators import Operator
 from sftrecipe.params import ParamSpec, env_names
 from sftrecipe.plan.node import Node
 from sftrecipe.plan.paths import Paths
-from sftrecipe.plan.values import as_numbers, check_schema, read_text
+from sftrecipe.plan.values import BESIDE, as_numbers, check_schema, read_text
 from sftrecipe.recipe import Place, Recipe, Step
 from sftrecipe.recipe.model import Unresolved, is_unresolved
 from sftrecipe.recipe.steps import no_reference
@@ -159,7 +159,8 @@ class Resolver:
             return dict(given)
         known = declared.specs(cls)
         values = {k: v for k, v in given.items() if k in known}
-        others = {k: v for k, v in given.items() if k not in known}
+        others = {k: v for k, v in given.items() if k not in known and k not in BESIDE}
+        values |= {k: v for k, v in given.items() if k in BESIDE}  # no names of columns: what they mean is told
         return {**values, rest.name: {**values.get(rest.name, {}), **others}} if others else values
 
     def _value(self, node: Node, spec: ParamSpec, value: Any, place: Place) -> Any:
@@ -268,8 +269,9 @@ class Resolver:
         for at, text in _texts(value):
             here = place.at(at) if at is not None else place
             step, dot, key = str(text).rpartition(".")
+            step = self._in_scope(step, node.step.id)
             path = self.paths.absolute(text if isinstance(text, str) else str(text), here)
-            if dot and step in self.ids and step != node.id and not path.exists():
+            if dot and step in self.ids and not path.exists():
                 node.artefacts[f"{spec.name}.{at}" if at is not None else spec.name] = (step, key)
                 continue
             if not path.exists():
@@ -278,6 +280,12 @@ class Resolver:
                 continue
             node.files[f"{spec.name}.{at}" if at is not None else spec.name] = path
         return value
+
+    def _in_scope(self, id: str, reader: str) -> str:
+        """A step's id as the plan has it: inside a part `norm` is `part/norm`, or a step of the recipe around it."""
+        parts = reader.split("/")[:-1]
+        scopes = ["/".join([*parts[:depth], id]) for depth in range(len(parts), 0, -1)]
+        return next((s for s in scopes if s in self.ids), id)
 
     def _text_file(
         self, node: Node, spec: ParamSpec, value: Mapping[str, Any], place: Place, *, whole: bool = False

@@ -12,7 +12,10 @@ from sftrecipe import params as declared
 from sftrecipe.errors import Problems, did_you_mean
 from sftrecipe.recipe import Place
 
-__all__ = ["as_numbers", "check_schema", "read_text"]
+__all__ = ["BESIDE", "as_numbers", "check_schema", "read_text"]
+
+BESIDE = ("where", "when", "from", "on_error", "expect")
+"""Keys of a step that are easily put among the parameters of its operator."""
 
 _TYPES = {
     "integer": "a whole number", "number": "a number", "string": "text", "boolean": "true or false", "array": "a list",
@@ -74,6 +77,7 @@ def check_schema(
     for key in everything:
         if key not in known:
             help = did_you_mean(key, known) or (f"it has {', '.join(known)}" if known else "it has no parameters")
+            help = f"`{key}:` belongs to the step: put it beside the operator" if key in BESIDE else help
             problems.error("R301", f"{what} has no parameter `{key}`", place.at(key).key(), help=help)
     missing = [
         s for s in known.values() if s.required and s.kind != "dataset" and not s.rest and s.name not in everything
@@ -122,7 +126,7 @@ _BOUNDS: Mapping[str, Callable[[Any, Any], bool]] = {
 
 def _plainly_fits(accepts: Mapping[str, Any], value: Any) -> bool:
     """Whether a value fits beyond doubt: most do, and importing jsonschema costs more than checking a whole recipe."""
-    if "anyOf" in accepts:
+    if set(accepts) == {"anyOf"}:
         return any(_plainly_fits(a, value) for a in accepts["anyOf"])
     if set(accepts) - {"type", "enum", "items", "additionalProperties", *_BOUNDS}:
         return False

@@ -86,7 +86,7 @@ class Document:
             if data.get(key) is not None and not isinstance(data[key], kind):
                 problems.error("R101", f"`{key}:` must be a {word}", source.span((key,)))
                 document.data[key] = kind()
-        if "seed" in data and (not isinstance(data["seed"], int) or isinstance(data["seed"], bool)):
+        if "seed" in data and not _is_seed(data["seed"]):
             problems.error("R101", "`seed:` must be an integer", source.span(("seed",)))
             document.data["seed"] = 0
         return document
@@ -114,10 +114,15 @@ class Document:
             self.override(str(path), value, self.place("variants", name, path))
 
     def check_variants(self, chosen: str) -> None:
-        """Tells paths of the other variants that lead nowhere: nobody should find out on the day it is wanted."""
+        """Tells what the other variants get wrong, paths that lead nowhere and values that do not fit their parameter:
+        nobody should find out on the day it is wanted.
+        """
         for name in list(self.data.get("variants") or {}):
             if name != chosen:
-                Document(self.source, copy.deepcopy(self.data), self.problems).apply_variant(name)
+                other = Document(self.source, copy.deepcopy(self.data), self.problems)
+                other.apply_variant(name)
+                for given in other.given.keys() & (other.data.get("params") or {}).keys():
+                    _param(other, given, other.data["params"][given])
 
     def override(self, path: str, value: Any, place: Place) -> None:
         """Puts `value` at a dotted path, or removes the entry if it is None. R118 if the path leads nowhere."""
@@ -128,6 +133,9 @@ class Document:
             help = did_you_mean(words[0], (*(self.data.get("params") or {}), "params", "models", "seed"))
             help = help or "name `params.x`, `models.x` or `seed`"
             self.problems.error("R118", f"`{path}` cannot be replaced", place.key(), help=help)
+            return
+        if words[0] == "seed" and (len(words) > 1 or not (value is None or _is_seed(value))):
+            self.problems.error("R116", f"`seed` must be a whole number, not `{value}`", place.span())
             return
         if words[0] == "params" and len(words) == 2 and words[1] in (self.data.get("params") or {}):
             self.given[words[1]] = value
@@ -144,9 +152,14 @@ class Document:
                 target, inner = declared, ["default", *words[2:]]
         error = set_path(target, inner, value)
         if error:
+            error = (error[0].replace("`default`", f"`{words[1]}`"), error[1]) if inner[0] == "default" else error
             self.problems.error("R118", f"`{path}` leads nowhere: {error[0]}", place.key(), help=error[1])
             return
         self.moved[tuple(words)] = (place.source, place.path)
+
+
+def _is_seed(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def set_path(data: Any, words: list[str], value: Any) -> tuple[str, str] | None:
@@ -274,7 +287,9 @@ def _misfit(value: Any, kind: str, form: Mapping[str, Any]) -> tuple[str, str] |
         return None
     about = str(form.get("about") or "")
     if not isinstance(value, PARAM_TYPES[kind]) or (kind in ("int", "float") and isinstance(value, bool)):
-        return f"must be {_WORDS[kind]}, not `{value}`", about
+        shown = str(value).lower() if isinstance(value, bool) else value
+        scalar = kind == "text" and isinstance(value, (int, float))
+        return f"must be {_WORDS[kind]}, not `{shown}`", f'for text use quotes: "{shown}"' if scalar else about
     if "choices" in form and value not in form["choices"]:
         known = [str(c) for c in form["choices"]]
         return f"must be one of {', '.join(known)}, not `{value}`", did_you_mean(str(value), known) or about

@@ -109,6 +109,7 @@ class Step:
     """One step as written, with `${params}` filled in.
 
     `inputs` are the main inputs, in order; `ports` the side ports. `raw` holds the parameters before substitution.
+    `inputs_place` is where the inputs are named, if that is not the step's own `from:`.
     """
 
     id: str
@@ -128,6 +129,7 @@ class Step:
     positional: Any = None
     has_positional: bool = False
     several: bool = False
+    inputs_place: Place | None = None
     models: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, Any] = field(default_factory=dict)
 

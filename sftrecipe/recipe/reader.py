@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sftrecipe import yamlsource
-from sftrecipe.errors import Problem, Problems, RecipeError, did_you_mean
+from sftrecipe.errors import Problem, Problems, RecipeError, UsageError, did_you_mean
 from sftrecipe.recipe.cases import read_tests
 from sftrecipe.recipe.document import Document, fill, resolve_params
 from sftrecipe.recipe.model import CommandLinePath, ModelSpec, Place, Recipe, Ref, Step, is_unresolved
@@ -46,8 +46,9 @@ def read_recipe(
 
 def _override(text: str) -> tuple[str, Any, Place]:
     name, equals, value = text.partition("=")
-    label = f"-p {name}"
-    source = yamlsource.load(value if equals else "null", label)
+    if not equals:
+        raise UsageError(f"-p {text}: write {text}=value")
+    source = yamlsource.load(value, f"-p {name}")
     return name.strip(), _from_command_line(source.data), Place(source, ())
 
 
@@ -61,10 +62,13 @@ def _from_command_line(value: Any) -> Any:
 
 @dataclass
 class _Names:
-    """`outputs`: id as written -> what a reference to it reads, of the steps above; `every`: the ids of all steps."""
+    """`outputs`: id as written -> what a reference to it reads, of the steps above; `every`: the ids of all steps;
+    `models`: what `models:` names.
+    """
 
     outputs: dict[str, Ref]
     every: set[str]
+    models: set[str]
 
 
 class _Reader:
@@ -77,6 +81,8 @@ class _Reader:
         self.borrowed: dict[str, ModelSpec] = {}
         self.broken: set[str] = set()
         self.hints: list[Problem] = []
+        self.last = _Names({}, set(), set())
+        """The names of the recipe that was read last: after a part, those of the part."""
 
     def read(self, path: Path, text: str | None, variant: str, overrides: Sequence[tuple[str, Any, Place]]) -> Recipe:
         source = yamlsource.read(path) if text is None else yamlsource.load(text, str(path))
@@ -123,7 +129,7 @@ class _Reader:
             help = did_you_mean(first, known) or (
                 f"there are {', '.join(known)}" if known else "the recipe declares none"
             )
-            self.problems.error("R115", f"unknown parameter `{first}`", place.span(), help=help)
+            self.problems.error("R115", f"unknown parameter `{first}`", place.key(), help=help)
             return
         document.override(name, value, place)
 
@@ -165,12 +171,14 @@ class _Reader:
         place = document.place("steps")
         filled = fill(raw, values, place, self.problems, used)
         drafts = draft_steps(filled, raw, place, self.problems)
-        return self._tie(drafts, values, used)
+        names = _Names({}, {d.id for d in drafts}, set(document.data.get("models") or {}))
+        steps = self._tie(drafts, values, used, names)
+        self.last = names
+        return steps
 
-    def _tie(self, drafts: list[Draft], values: Mapping[str, Any], used: set[str]) -> list[Step]:
+    def _tie(self, drafts: list[Draft], values: Mapping[str, Any], used: set[str], names: _Names) -> list[Step]:
         """Steps in order, each with its inputs; `use` steps replaced by the steps they stand for."""
         steps: list[Step] = []
-        names = _Names({}, {d.id for d in drafts})
         above: Ref | None = None
         for draft in drafts:
             if draft.id in names.outputs:
@@ -187,7 +195,7 @@ class _Reader:
                 names.outputs[draft.id] = above = inputs[0] if inputs else above or Ref("")
                 continue
             if draft.use:
-                made, end = self._use(draft, inputs, values)
+                made, end = self._use(draft, inputs, names)
                 steps += made
                 names.outputs[draft.id] = above = end or self._lost(draft)
                 continue
@@ -222,7 +230,8 @@ class _Reader:
             at = draft.place.at("from")
             at = at.at("rows") if draft.named_rows else at
             found = [
-                self._ref(s, names, at if len(draft.sources) == 1 else at.at(i)) for i, s in enumerate(draft.sources)
+                self._ref(s, names, at if len(draft.sources) == 1 else at.at(i), draft.id)
+                for i, s in enumerate(draft.sources)
             ]
             return [r for r in found if r], all(found)
         if verb == "load":
@@ -231,20 +240,21 @@ class _Reader:
         return ([above] if above else [Ref("")]), True
 
     def _ports(self, draft: Draft, names: _Names) -> dict[str, Ref]:
-        found = {n: self._ref(t, names, draft.place.at("from", n)) for n, t in draft.ports.items()}
+        found = {n: self._ref(t, names, draft.place.at("from", n), draft.id) for n, t in draft.ports.items()}
         if not all(found.values()):
             self.broken.add(draft.id)
         return {n: r for n, r in found.items() if r}
 
-    def _ref(self, text: str, names: _Names, place: Place) -> Ref | None:
+    def _ref(self, text: str, names: _Names, place: Place, own: str) -> Ref | None:
         wanted = to_ref(text)
         if wanted.step in names.outputs:
             base = names.outputs[wanted.step]
             return Ref(base.step, wanted.port) if wanted.port else base
         if wanted.step in names.every:
-            self.problems.error(
-                "R107", f"`{wanted.step}` stands below: a step reads steps above it", place.span(), help="move it up"
-            )
+            itself = wanted.step == own
+            text = f"`{own}` cannot read itself" if itself else f"`{wanted.step}` stands below"
+            help = "name a step above it" if itself else "move it up"
+            self.problems.error("R107", f"{text}: a step reads steps above it", place.span(), help=help)
             return None
         named = [n for n in names.outputs if "." not in n]
         help = did_you_mean(wanted.step, named) or (
@@ -261,7 +271,8 @@ class _Reader:
 
         place = draft.place.at("when")
         try:
-            return bool(evaluate(draft.when, {"params": values}))
+            found = evaluate(draft.when, {"params": values})
+            return found is not None and bool(evaluate(draft.when, {"params": values}, want="bool"))
         except ExpressionError as error:
             message, help = error.message, error.help
             if error.code == "R520":
@@ -273,21 +284,13 @@ class _Reader:
             self.problems.error(error.code, message, place.inside(error.start, error.end), help=help)
             return True
 
-    def _use(self, draft: Draft, inputs: list[Ref], values: Mapping[str, Any]) -> tuple[list[Step], Ref | None]:
+    def _use(self, draft: Draft, inputs: list[Ref], names: _Names) -> tuple[list[Step], Ref | None]:
         place = draft.place.at("use")
-        path = place.folder / draft.use
-        if not path.is_file():
-            near = did_you_mean(path.name, [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else [])
-            self.problems.error("R119", f"there is no recipe {draft.use}", place.span(), help=near)
-            return [], None
-        if path.resolve() in self.stack or len(self.stack) >= MAX_DEPTH:
-            chain = " -> ".join(p.name for p in [*self.stack, path])
-            self.problems.error(
-                "R135",
-                f"recipes use each other without end: {chain}",
-                place.span(),
-                help="put what both need into a third",
-            )
+        path = self._part(draft, place)
+        for port in draft.ports:
+            help = "a part reads what its `use` step reads; for rows to compare with it has a `load` of its own"
+            self.problems.error("R112", f"`use` has no port `{port}`", draft.place.at("from", port).key(), help=help)
+        if path is None:
             return [], None
         before = len(self.problems.errors)
         given = [(str(k), v, draft.place.at("with", k)) for k, v in draft.given.items()]
@@ -300,33 +303,62 @@ class _Reader:
             f"{draft.id}/{s.id}" for s in inner.steps if s.id in self.broken or (not inputs and Ref("") in s.inputs)
         }
         prefix = f"{draft.id}/"
-        for name in draft.models:
-            if name not in inner.models:
-                help = did_you_mean(str(name), inner.models) or f"it names {', '.join(inner.models) or 'no models'}"
-                self.problems.error(
-                    "R124", f"{draft.use} names no model `{name}`", draft.place.at("models", name).key(), help=help
-                )
-        renamed = {n: str(draft.models.get(n, prefix + n)) for n in inner.models}
-        self.borrowed |= {renamed[n]: m for n, m in inner.models.items() if n not in draft.models}
-        steps = [self._inline(s, prefix, inputs, renamed) for s in inner.steps]
+        models = {str(n): str(m) for n, m in draft.models.items() if self._passed_on(n, m, inner, draft, names)}
+        renamed = {n: models.get(n, prefix + n) for n in inner.models}
+        self.borrowed |= {renamed[n]: m for n, m in inner.models.items() if n not in models}
+        outputs = self.last.outputs
+        passed = bool(outputs) and set(outputs.values()) == {Ref("")}  # `when:` passed over all of its steps
+        names.outputs |= {prefix + id: _outer(r, prefix, inputs)[0] for id, r in outputs.items()}
+        steps = [_inline(s, prefix, inputs, renamed, draft) for s in inner.steps]
         rows = [s for s in steps if s.verb not in ("measure", "write") and not s.is_eval]
-        if not rows and len(self.problems.errors) == before:
-            self.problems.error(
-                "R136",
-                f"{draft.use} has no step that hands rows on",
-                place.span(),
-                help="end it with the step whose rows are wanted",
-            )
-        if not rows:
-            return steps, None
-        return steps, Ref(rows[-1].id)
+        if rows or passed:
+            return steps, Ref(rows[-1].id) if rows else _outer(Ref(""), prefix, inputs)[0]
+        if len(self.problems.errors) == before:
+            help = "end it with the step whose rows are wanted"
+            self.problems.error("R136", f"{draft.use} has no step that hands rows on", place.span(), help=help)
+        return steps, None
 
-    def _inline(self, step: Step, prefix: str, inputs: list[Ref], renamed: Mapping[str, str]) -> Step:
-        def outer(ref: Ref) -> Ref:
-            return (inputs[0] if inputs else ref) if not ref.step else Ref(prefix + ref.step, ref.port)
+    def _part(self, draft: Draft, place: Place) -> Path | None:
+        """The file that a `use` step names, if it is there (R119) and is not being read already (R135)."""
+        path = place.folder / draft.use
+        if not path.is_file():
+            near = did_you_mean(path.name, [p.name for p in path.parent.glob("*.y*ml")] if path.parent.is_dir() else [])
+            self.problems.error("R119", f"there is no recipe {draft.use}", place.span(), help=near)
+            return None
+        if path.resolve() in self.stack or len(self.stack) >= MAX_DEPTH:
+            chain = " -> ".join(p.name for p in [*self.stack, path])
+            text = f"recipes use each other without end: {chain}"
+            self.problems.error("R135", text, place.span(), help="put what both need into a third")
+            return None
+        return path
 
-        step.inputs = [outer(r) for r in step.inputs] if step.verb != "load" else []
-        step.ports = {n: outer(r) for n, r in step.ports.items()}
-        step.id = prefix + step.id
-        step.models = {**renamed, **{k: renamed.get(v, v) for k, v in step.models.items()}}
-        return step
+    def _passed_on(self, name: Any, model: Any, inner: Recipe, draft: Draft, names: _Names) -> bool:
+        """Whether an entry under `models:` of a `use` step names a model of the part, and one that is here (R124)."""
+        place = draft.place.at("models", name)
+        if name not in inner.models:
+            help = did_you_mean(str(name), inner.models) or f"it names {', '.join(inner.models) or 'no models'}"
+            self.problems.error("R124", f"{draft.use} names no model `{name}`", place.key(), help=help)
+            return False
+        if model not in names.models:
+            there = f"`models:` has {', '.join(names.models)}" if names.models else "the recipe has no `models:`"
+            help = did_you_mean(str(model), names.models) or there
+            self.problems.error("R124", f"unknown model `{model}`", place.span(), help=help)
+            return False
+        return True
+
+
+def _outer(ref: Ref, prefix: str, inputs: list[Ref]) -> list[Ref]:
+    """A reference inside a part as the recipe around it sees it: what reads no step there reads what `use` reads."""
+    return [Ref(prefix + ref.step, ref.port)] if ref.step else inputs or [ref]
+
+
+def _inline(step: Step, prefix: str, inputs: list[Ref], renamed: Mapping[str, str], draft: Draft) -> Step:
+    """A step of a part as a step of the recipe around it."""
+    if Ref("") in step.inputs and draft.sources is not None:
+        step.inputs_place = draft.place.at("from")
+    step.inputs = [r for ref in step.inputs for r in _outer(ref, prefix, inputs)] if step.verb != "load" else []
+    step.several = step.several or len(step.inputs) > 1
+    step.ports = {n: _outer(r, prefix, inputs)[0] for n, r in step.ports.items()}
+    step.id = prefix + step.id
+    step.models = {**renamed, **{k: renamed.get(v, v) for k, v in step.models.items()}}
+    return step

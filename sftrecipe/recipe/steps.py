@@ -127,6 +127,9 @@ def _strange(key: str, beside: bool, place: Place, problems: Problems) -> None:
             place.at(key).key(),
             help=near or f"beside the operator: {', '.join(RESERVED)}",
         )
+    elif (glued := key.partition(":"))[2] and _is_operator(glued[0]):
+        help = f"write `{glued[0]}: {glued[2]}`"
+        problems.error("R201", "a space is missing after the colon", place.at(key).key(), help=help)
     elif verb in VERBS:
         help = f"`{verb}.{name.lower().replace('-', '_')}`?" if name else f"write `{verb}:` or `{verb}.name:`"
         problems.error(

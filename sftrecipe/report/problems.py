@@ -11,13 +11,17 @@ error[R520]: there is no column `complexty` here
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from sftrecipe.errors import Problem, Span
 
-__all__ = ["as_github", "as_json", "render", "render_all"]
+__all__ = ["MAX_LINE", "as_github", "as_json", "render", "render_all"]
+
+MAX_LINE = 200
+"""Of a longer line only so many characters around the place are shown."""
 
 
 def render(problem: Problem, lines: list[str] | None = None) -> str:
@@ -34,11 +38,8 @@ def render(problem: Problem, lines: list[str] | None = None) -> str:
             line = source[span.line - 1]
             if problem.code == "R129":  # a secret in a recipe must not travel on to a log
                 line = line[: span.column - 1] + "*" * (span.end - span.column) + line[span.end - 1 :]
-            text += [
-                f"{pad} |",
-                f"{number} | {_printable(line)}",
-                f"{pad} | {_caret(span, line)} {problem.note}".rstrip(),
-            ]
+            shown, caret = _pointed(span, line)
+            text += [f"{pad} |", f"{number} | {shown}", f"{pad} | {caret} {problem.note}".rstrip()]
     if problem.help:
         text.append(f"{pad} = help: {problem.help}")
     return "\n".join(text)
@@ -78,10 +79,25 @@ def _plain(p: Problem) -> dict[str, Any]:
     return {"code": p.code, "severity": p.severity, "message": p.message, "note": p.note, "help": p.help, **place}
 
 
-def _caret(span: Span, line: str) -> str:
-    end = span.end if span.end > span.column else span.column + 1
-    width = max(1, min(end, len(line) + 1) - span.column)
-    return " " * (span.column - 1) + "^" * width
+def _pointed(span: Span, line: str) -> tuple[str, str]:
+    """The line, or what is around the place if it is very long, and the caret below it."""
+    start = max(0, min(span.column - 1 - MAX_LINE // 2, len(line) - MAX_LINE))
+    window = line[start : start + MAX_LINE]
+    lead, trail = "..." * (start > 0), "..." * (start + MAX_LINE < len(line))
+    at = min(span.column - 1 - start, len(window))
+    end = max(at + 1, span.end - 1 - start)
+    caret = " " * (len(lead) + _cells(window[:at])) + "^" * max(1, _cells(window[at:end]))
+    return lead + _printable(window) + trail, caret
+
+
+def _cells(text: str) -> int:
+    """How many columns of a terminal a text takes: wide characters two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    marks = ("Mn", "Me")
+    return sum(
+        0 if unicodedata.category(c) in marks else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
+    )
 
 
 def _printable(line: str) -> str:
@@ -90,7 +106,8 @@ def _printable(line: str) -> str:
 
 
 def _lines(file: str) -> list[str]:
+    """A file's lines as YAML counts them: only line feeds and carriage returns end one."""
     try:
-        return Path(file).read_text(encoding="utf-8").splitlines()
+        return Path(file).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError, ValueError):
         return []

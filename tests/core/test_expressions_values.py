@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sftrecipe.expressions import compile, evaluate
+from sftrecipe.expressions import ExpressionError, check, compile, evaluate
 from sftrecipe.types import parse_type
 
 BIG = 9 * 10**18
@@ -397,3 +397,30 @@ def test_streaming_and_pickling_give_the_same():
     again = pickle.loads(pickle.dumps(made))
     assert whole.select(x=again).equals(whole.select(x=made))
     assert whole.lazy().select(x=made).collect(engine="streaming").equals(whole.select(x=made))
+
+
+@pytest.mark.parametrize(
+    "text, expected, kind",
+    [
+        ('[s, "k"]', [["a", "k"], [None, "k"]], "list[text]"),
+        ("(i, f)", [[1.0, 0.5], [None, None]], "list[float]"),
+        ("[i, 2]", [[1, 2], [None, 2]], "list[int]"),
+        ("[i > 0]", [[True], [None]], "list[bool]"),
+        ("[u, j]", [["7", "x"], [None, None]], "list[text]"),
+        ('["a", "b"]', [["a", "b"], ["a", "b"]], "list[text]"),
+    ],
+)
+def test_a_list_is_a_value(text, expected, kind):
+    rows = [{"s": "a", "i": 1, "f": 0.5, "u": "7", "j": "x"}, dict.fromkeys("sifuj")]
+    columns = {"s": "text", "i": "int", "f": "float", "u": "any", "j": "any"}
+    table = pl.DataFrame(rows)
+    assert table.select(x=compile(text, columns))["x"].to_list() == expected
+    assert [evaluate(text, row, columns=columns) for row in rows] == expected
+    assert str(check(text, columns).type) == kind
+
+
+@pytest.mark.parametrize("text, code", [("[s, i]", "R525"), ("[t, s]", "R531"), ("[[s], s]", "R531"), ("[m, s]", "R531")])
+def test_a_list_that_is_none(text, code):
+    with pytest.raises(ExpressionError) as caught:
+        check(text, {"s": "text", "i": "int", "t": "list[text]", "m": "messages"})
+    assert caught.value.code == code

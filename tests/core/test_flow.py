@@ -296,3 +296,11 @@ def test_a_part_reads_columns_that_it_does_not_know(kitchen):
     kitchen.recipe("  - filter: anything > 3\n  - score: {x: words(response)}\n")
     with kitchen.session() as session:
         assert set(session.plan().nodes) == {"filter.where", "score.expr"}
+
+
+def test_every_name_of_an_expression_that_is_not_there_is_told(plan):
+    steps = "  - filter: qualty > 3 and wrds(respnse) > params.siz or zz == 4\n  - select.top: {size: '${params.size}', by: level}\n"
+    with pytest.raises(RecipeError) as caught:
+        plan(steps, "params: {size: 3}\n")
+    told = [(p.code, p.message.split("`")[1]) for p in caught.value.problems]
+    assert told == [("R520", "qualty"), ("R521", "wrds"), ("R520", "respnse"), ("R522", "siz"), ("R520", "zz")]

@@ -25,13 +25,13 @@ CASES = {
     "a row error of a batch": ("Filter", "def keep(self, rows): raise RowError('bad', 'x')", "only forms that take one row may"),
     "no code": ("Filter", "def keep_row(self, row): return ''", "True, False or a code is needed"),
     "a lone surrogate as code": ("Filter", "def keep_row(self, row): return '\\ud800'", "cannot be used: UnicodeEncodeError"),
-    "sys.exit": ("Filter", "def keep_row(self, row): sys.exit(3)", "raised SystemExit: 3, row"),
+    "sys.exit": ("Filter", "def keep_row(self, row): sys.exit(3)", "raised SystemExit: 3 (odd.py"),
     "words as row numbers": ("Filter", "def choose(self, data): return Choice(np.array(['a']))", "row numbers are needed"),
     "a cause that is not there": ("Filter", "def choose(self, data): return Choice(np.array([0]), [Dropped(np.array([1]), 'x', np.array([99]))])", "not there"),
-    "too few reasons": ("Filter", "def choose(self, data): return Choice(np.array([0]), [Dropped(np.array([1]), ['a', 'b'])])", "cannot be used: ValueError"),
+    "too few reasons": ("Filter", "def choose(self, data): return Choice(np.array([0]), [Dropped(np.array([1]), ['a', 'b'])])", "gave 2 codes for 1 rows dropped"),
     # select
     "NaN as row numbers": ("Select", "def choose(self, data): return Choice(np.array([0.0, float('nan')]))", "row numbers are needed"),
-    "a short column": ("Select", "def choose(self, data): return Choice(np.arange(len(data)), columns={'z': [1]})", "of another length"),
+    "a short column": ("Select", "def choose(self, data): return Choice(np.arange(len(data)), columns={'z': [1]})", "which it did not declare"),
     # tag, score
     "a struct as text": ("Tag", "writes = {'t': 'text'}\n    def tag(self, rows): return {'t': [{'a': 1}] * len(rows)}", "declared as text"),
     "sys.exit of a batch": ("Tag", "writes = {'t': 'text'}\n    def tag(self, rows): sys.exit()", "raised SystemExit"),
@@ -54,9 +54,9 @@ CASES = {
     # mix, pack
     "words as drawn rows": ("Mix", "def allot(self, inputs):\n        n = next(iter(inputs))\n        return pl.DataFrame({'input': [n], 'row': ['a']})", "allots rows by String"),
     "nulls as drawn rows": ("Mix", "def allot(self, inputs):\n        n = next(iter(inputs))\n        return pl.DataFrame({'input': [n, n], 'row': [0, None]})", "allots rows by Int64"),
-    "no tokens": ("Pack", "def tokens(self, rows): return None\n    def plan(self, lengths, data): return None", "gives no `input_ids`"),
-    "words as tokens": ("Pack", "def tokens(self, rows): return {'input_ids': [['a']] * len(rows), 'labels': [['a']] * len(rows)}\n    def plan(self, lengths, data): return None", "lists of token numbers"),
-    "fewer labels than tokens": ("Pack", "def tokens(self, rows): return {'input_ids': [[1, 2]] * len(rows), 'labels': [[1]] * len(rows)}\n    def plan(self, lengths, data): return None", "another number of labels"),
+    "no tokens": ("Pack", "def tokens(self, rows): return None\n    def plan(self, lengths, data): return None", "must give `input_ids`"),
+    "words as tokens": ("Pack", "def tokens(self, rows): return {'input_ids': [['a']] * len(rows), 'labels': [['a']] * len(rows)}\n    def plan(self, lengths, data): return None", "no lists of token ids"),
+    "fewer labels than tokens": ("Pack", "def tokens(self, rows): return {'input_ids': [[1, 2]] * len(rows), 'labels': [[1]] * len(rows)}\n    def plan(self, lengths, data): return None", "another number of `labels`"),
     "a plan with nulls": ("Pack", "def tokens(self, rows): return {'input_ids': [[1]] * len(rows), 'labels': [[1]] * len(rows)}\n    def plan(self, lengths, data): return pl.DataFrame({'pack': [None, 0], 'row': [0, 1], 'start': [0, 0], 'stop': [1, 1]})", "in whole numbers"),
     # measure, write
     "a path as a name": ("Measure", "def measure(self, inputs): return {'../../escaped': 1}", "no name for an artefact"),
@@ -64,7 +64,7 @@ CASES = {
     "no file": ("Write", "path: str = Param('out/x.txt')\n    def write(self, data, folder): return {}", "wrote no x.txt"),
     "no facts": ("Write", "path: str = Param('folder')\n    def write(self, data, folder): return 'done'", "a mapping of facts"),
     # load
-    "no frames": ("Load", "def pieces(self, size): return [{'identity': 'a'}]\n    def read(self, piece): yield 'x'", "DataFrames and BadRow are needed"),
+    "no frames": ("Load", "def pieces(self, size): return [{'identity': 'a'}]\n    def read(self, piece): yield 'x'", "yields frames and bad rows"),
     "no pieces": ("Load", "def pieces(self, size): return None\n    def read(self, piece): return ()", "cannot be used: TypeError"),
     "pieces that raise": ("Load", "def pieces(self, size): raise KeyError('a')\n    def read(self, piece): return ()", "cannot be used: KeyError"),
     "a row error while reading": ("Load", "def pieces(self, size): return [{'identity': 'a'}]\n    def read(self, piece): raise RowError('bad', 'x')", "raised RowError"),

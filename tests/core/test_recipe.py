@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sftrecipe.errors import RecipeError
+from sftrecipe.errors import RecipeError, UsageError
 from sftrecipe.recipe import Ref
 from sftrecipe.run.interpreter import Options
 from tests.conftest import chat
@@ -77,12 +77,29 @@ def test_a_given_value_keeps_its_type(plan):
 
 
 @pytest.mark.parametrize(
-    "given, code", [("size=7.5", "R116"), ("size=11", "R116"), ("sise=7", "R115"), ("size=[", "R004"), ("size", None)]
+    "given, code",
+    [
+        ("size=7.5", "R116"),
+        ("size=11", "R116"),
+        ("sise=7", "R115"),
+        ("size=[", "R004"),
+        ("size=", None),
+        ("seed=x", "R116"),
+        ("seed=1.5", "R116"),
+        ("seed.a=1", "R116"),
+        ("seed=7", None),
+        ("size.default=1", "R118"),
+    ],
 )
 def test_a_given_value_is_checked(codes, given, code):
     assert codes("  - tag: {x: source}\n", "params: {size: {default: 5, max: 10}}\n", overrides=(given,)) == (
         [code] if code else []
     )
+
+
+def test_a_parameter_is_given_with_its_value(codes):
+    with pytest.raises(UsageError, match="size=value"):
+        codes("  - tag: {x: source}\n", "params: {size: 5}\n", overrides=("size",))
 
 
 def test_a_path_reaches_into_a_parameter(plan):
@@ -197,6 +214,15 @@ def test_a_variant_that_leads_nowhere_is_told_before_anybody_wants_it(codes):
     assert codes(STEPS, head) == ["R118"] * 4
 
 
+@pytest.mark.parametrize(
+    "variant, code",
+    [("{params.size: many}", "R116"), ("{seed: x}", "R116"), ("{seed: null}", None), ("{params.size: 4}", None), ("{params: {}}", None)],
+)  # fmt: skip
+def test_a_value_in_a_variant_is_checked_before_anybody_wants_it(codes, variant, code):
+    found = codes("  - tag: {x: source}\n", f"params: {{size: 5}}\nseed: 3\nvariants: {{other: {variant}}}\n")
+    assert found == ([code] if code else [])
+
+
 # -- when
 
 
@@ -221,7 +247,15 @@ def test_who_reads_a_step_that_does_not_run_reads_what_it_would_have_read(plan):
 
 @pytest.mark.parametrize(
     "when, code",
-    [("params.sise > 3", "R522"), ("size > 3", "R520"), ("params.size >", "R501"), ("5", "R125"), ("[a]", "R125")],
+    [
+        ("params.sise > 3", "R522"),
+        ("size > 3", "R520"),
+        ("params.size >", "R501"),
+        ("5", "R125"),
+        ("[a]", "R125"),
+        ("params.size", "R526"),
+        ("'params.size + 1'", "R526"),
+    ],
 )
 def test_a_wrong_when(codes, when, code):
     assert codes(
@@ -437,6 +471,79 @@ def test_a_part_is_found_from_its_own_folder(kitchen, plan):
     ]
 
 
+def test_steps_of_a_part_are_named_from_outside(kitchen, plan, codes):
+    part(kitchen, "inner.yaml", "  - id: once\n    filter.duplicates:\n    when: params.on\n", "params: {on: true}\n")
+    part(kitchen, "outer.yaml", "  - use: ./inner.yaml\n  - id: long\n    filter.length: {words: [2, 9]}\n")
+    steps = (
+        "  - use: ./outer.yaml\n"
+        "  - {from: outer/long.dropped, write: a.jsonl}\n"
+        "  - {from: outer/inner/once.dropped, write: b.jsonl}\n"
+        "  - {from: outer, write: c.jsonl}\n"
+    )
+    nodes = plan(steps).nodes
+    assert nodes["write.auto"].inputs == [Ref("outer/long", "dropped")]
+    assert nodes["write.auto#2"].inputs == [Ref("outer/inner/once", "dropped")]
+    assert nodes["write.auto#3"].inputs == [Ref("outer/long")]
+    assert codes("  - use: ./outer.yaml\n  - {from: outer/lnog, write: a.jsonl}\n") == ["R107"]
+
+
+def test_a_part_of_which_nothing_runs_hands_on_what_it_reads(kitchen, plan):
+    part(kitchen, "inner.yaml", "  - id: once\n    filter.duplicates:\n    when: params.on\n", "params: {on: false}\n")
+    nodes = plan(
+        "  - use: ./inner.yaml\n  - {from: inner/once, write: a.jsonl}\n  - {from: inner, write: b.jsonl}\n"
+    ).nodes
+    assert nodes["write.auto"].inputs == nodes["write.auto#2"].inputs == [Ref("load.auto")]
+
+
+def test_artefacts_of_a_part(kitchen, plan):
+    part(
+        kitchen,
+        "tags.yaml",
+        "  - id: norm\n    tag.normalize: {min_count: 1}\n  - tag.normalize: {aliases: norm.aliases}\n",
+    )
+    steps = "  - tag: {tags: '[source]'}\n  - use: ./tags.yaml\n  - id: last\n    tag.normalize: {aliases: tags/norm.aliases}\n"
+    nodes = plan(steps).nodes
+    assert nodes["tags/tag.normalize#2"].artefacts == {"aliases": ("tags/norm", "aliases")}
+    assert nodes["last"].artefacts == {"aliases": ("tags/norm", "aliases")}
+
+
+def test_a_part_that_mixes_reads_several_steps(kitchen, plan):
+    part(kitchen, "both.yaml", "  - mix:\n  - filter.duplicates\n")
+    nodes = plan("  - {id: a, load: {path: rows.jsonl, license: MIT}}\n  - use: ./both.yaml\n    from: [load.auto, a]\n".replace("load.auto", "b"),
+                 load="  - {id: b, load: {path: rows.jsonl, license: MIT}}\n").nodes  # fmt: skip
+    assert nodes["both/mix.parts"].inputs == [Ref("b"), Ref("a")]
+
+
+def test_what_a_use_step_names_wrongly_is_told_where_it_stands(kitchen, plan):
+    head = "models: {mine: {use: tfidf}}\n"
+    part(
+        kitchen,
+        "vectors.yaml",
+        "  - filter.duplicates\n  - tag.embedding: {model: encoder}\n",
+        "models: {encoder: {use: tfidf}}\nparams: {size: 5}\n",
+    )
+    steps = "  - {id: a, load: {path: rows.jsonl, license: MIT}}\n  - use: ./vectors.yaml\n    from: [a, a]\n    with: {sise: 3}\n    models: {encoder: mien}\n"
+    with pytest.raises(RecipeError) as caught:
+        plan(steps, head)
+    lines = kitchen.folder.joinpath("recipe.yaml").read_text().splitlines()
+    told = {
+        p.code: lines[p.span.line - 1][p.span.column - 1 : p.span.end - 1]
+        for p in caught.value.problems
+        if p.span.file == "recipe.yaml" or p.span.file.endswith("/recipe.yaml")
+    }
+    assert told == {"R110": "[a, a]", "R115": "sise", "R124": "mien"}
+
+
+def test_a_use_step_has_no_side_ports(kitchen, codes):
+    part(kitchen, "clean.yaml", "  - filter.duplicates\n")
+    evals = "  - {id: evals, load: {path: rows.jsonl, role: eval}}\n"
+    assert codes("  - use: ./clean.yaml\n    from: {against: evals}\n", load=evals + LOAD) == ["R112"]
+
+
+def test_an_artefact_of_the_step_itself_is_not_there(codes):
+    assert codes("  - tag: {tags: '[source]'}\n  - id: n\n    tag.normalize: {aliases: n.aliases}\n") == ["R107"]
+
+
 def test_models_of_a_part(kitchen, plan):
     part(
         kitchen,
@@ -535,6 +642,25 @@ def test_a_part_alone_checks_and_does_not_run(kitchen):
 def test_evaluation_rows_reach_no_output(codes, steps, code):
     load = "  - {id: evals, load: {path: evals.jsonl, role: eval}}\n" + LOAD
     assert codes(steps, load=load) == ([code] if code else [])
+
+
+@pytest.mark.parametrize("role", ["evla", "train", "[eval]"])
+def test_a_misspelt_role_is_not_taken_for_rows_to_learn_from(codes, role):
+    assert codes("  - filter.duplicates\n", load=f"  - load: {{path: rows.jsonl, license: MIT, role: {role}}}\n") == [
+        "R302"
+    ]
+
+
+@pytest.mark.parametrize("key", ["where", "when", "from", "on_error", "expect"])
+@pytest.mark.parametrize(
+    "operator", ["filter.length: {words: 3, ", "score: {n: words(response), ", "tag: {n: source, "]
+)
+def test_a_key_of_the_step_among_the_parameters(plan, operator, key):
+    with pytest.raises(RecipeError) as caught:
+        plan(f"  - {operator}{key}: source == 'a'}}\n")
+    assert [(p.code, p.help) for p in caught.value.problems] == [
+        ("R301", f"`{key}:` belongs to the step: put it beside the operator")
+    ]
 
 
 # -- requires, secrets

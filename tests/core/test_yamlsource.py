@@ -282,3 +282,8 @@ def test_read_names_what_cannot_be_read(tmp_path):
         with pytest.raises(RecipeError) as caught:
             read(path)
         assert [p.code for p in caught.value.problems] == ["R001"]
+
+
+def test_the_limits_of_the_parser_are_no_riddle():
+    for depth in (500, 5000, 200_000):
+        assert [p[0] for p in problems("a: " + "[" * depth)] == ["R011"]
