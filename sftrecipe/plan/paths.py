@@ -49,6 +49,9 @@ class Paths:
 
     def output(self, text: str, place: Place) -> None:
         """Tells of an output that a recipe would put outside the working folder."""
+        if "\x00" in text:
+            self.problems.error("R140", "a path cannot hold the character NUL", place.span())
+            return
         fixed = Path(text.partition("{")[0]).expanduser()
         if not self.outside and not isinstance(text, CommandLinePath) and lies_outside(fixed, [Path()]):
             help = "give it with -p, or run with --allow-outside"

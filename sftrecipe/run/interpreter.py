@@ -31,6 +31,7 @@ from sftrecipe.run.dataset import StoredDataset
 from sftrecipe.run.expect import check_expectations
 from sftrecipe.run.kinds import border
 from sftrecipe.run.loading import bind_load, compute_load
+from sftrecipe.run.outputs import preflight
 from sftrecipe.run.progress import Progress, Silent
 from sftrecipe.run.record import usage
 from sftrecipe.run.result import Result, assemble, dropped_table, quarantine_table
@@ -102,6 +103,7 @@ class Run:
         self.outcome = Outcome()
         self.parts: dict[str, dict[str, Any]] = {}
         self.models: dict[str, Any] = {}
+        self.reads: set[Path] = set()
         self.stack = ExitStack()
 
     def stages(self) -> list[Stage]:
@@ -112,7 +114,10 @@ class Run:
         """Runs every stage that can run. What waits for the world, and what needs it, is left for the next run."""
         with self.stack:
             blocked: set[str] = set()
-            for stage in self.stages():
+            stages = self.stages()
+            if not self.replay:
+                preflight(self, [s.first for s in stages if s.first.verb == "write"])
+            for stage in stages:
                 if any(step in blocked for step in self._needs(stage)):
                     blocked |= {n.id for n in stage.nodes}
                     continue
@@ -183,6 +188,7 @@ class Run:
                 files.setdefault(f"{piece.get('source', '')}:{Path(str(file)).name}", Path(str(file)))
             else:
                 digests[str(piece.get("source", ""))] = str(piece.get("identity"))
+        self.reads |= set(files.values())
         with ThreadPoolExecutor(self.engine.workers) as threads:
             hashed = threads.map(file_digest, files.values())
             importlib.import_module("polars")  # needed next: hashing holds no lock meanwhile

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from sftrecipe import params as declared
 from sftrecipe.errors import StepError
 from sftrecipe.plan import Node
 from sftrecipe.run.kinds import bound, guarded
-from sftrecipe.run.record import output_manifest
+from sftrecipe.run.record import last_parts, output_manifest
 from sftrecipe.run.result import Result
 from sftrecipe.store import atomic_bytes, fsync_folder, sha256_of
 from sftrecipe.table import Table
@@ -22,7 +22,7 @@ from sftrecipe.table import Table
 if TYPE_CHECKING:
     from sftrecipe.run.interpreter import Run
 
-__all__ = ["ensure_written", "given_paths", "put", "target_of"]
+__all__ = ["ensure_written", "given_paths", "preflight", "put", "target_of"]
 
 
 def target_of(run: Run, node: Node) -> Path:
@@ -84,6 +84,21 @@ def ensure_written(run: Run, node: Node, result: Result) -> dict[str, Any]:
     return {"step": node.id, **facts}
 
 
+def preflight(run: Run, nodes: Iterable[Node]) -> None:
+    """Before anything is computed: R665 for a target below a folder that cannot be written, R664 for one that is there
+    and of which neither a manifest nor this store knows.
+    """
+    known = last_parts(run)
+    for node in nodes:
+        target = target_of(run, node)
+        there = next((p for p in (_fixed_part(target), *_fixed_part(target).parents) if p.exists()), Path())
+        if not os.access(there, os.W_OK | os.X_OK) or not there.is_dir():
+            text = f"cannot write below {there}: it is {'not writable' if there.is_dir() else 'no folder'}"
+            raise StepError(text, step=node.id, code="R665")
+        if node.id not in known and _told_of(_beside(target)) is None:
+            _refuse_foreign(target, run.options.overwrite)
+
+
 def put(run: Run, node: Node, folder: Path, source: Table, *, ours: bool = False) -> dict[str, Any]:
     """Writes into a staging folder beside the target, then moves everything into place. `ours`: what stands there is
     known to be what was written, though its manifest is gone.
@@ -92,6 +107,8 @@ def put(run: Run, node: Node, folder: Path, source: Table, *, ours: bool = False
     base = _fixed_part(target)
     run.store.open()
     with run.store.claim(target):
+        if "{" not in str(target):
+            _refuse_read(run, target)
         _refuse_foreign(target, run.options.overwrite or ours)
         staging = base / f".sftrecipe-{os.getpid()}-{folder.name[:12]}"
         try:
@@ -137,6 +154,8 @@ def _write(run: Run, node: Node, folder: Path, source: Table, staging: Path, tar
     else:
         base = _fixed_part(target)
         beside = _beside(target)
+        for name in files:
+            _refuse_read(run, base / name)
         # the manifest goes first: a kill in between leaves a manifest that knows both the old file and the new
         replaced = {n: old for n, new in files.items() if (base / n).is_file() and (old := sha256_of(base / n)) != new}
         if replaced:
@@ -202,6 +221,20 @@ def _replace_folder(staging: Path, target: Path) -> None:
 def _fsync(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def _refuse_read(run: Run, target: Path) -> None:
+    """R664, --overwrite or not, when the output would take the place of what this run reads, or of the folder it runs
+    in.
+    """
+    place = target.resolve()
+    nodes = run.plan.nodes.values()
+    reads = {*run.reads, run.plan.recipe.file, *(p for n in nodes for p in n.files.values()), Path()}
+    for path in reads:
+        if place == path.resolve() or place in path.resolve().parents:
+            text = f"{target} {'is' if place == path.resolve() else 'holds'} what this recipe reads ({path})"
+            text = text if path != Path() else f"{target} is the folder that this runs in"
+            raise StepError(text, code="R664", help="write elsewhere: an output never replaces an input")
 
 
 def _refuse_foreign(target: Path, overwrite: bool) -> None:

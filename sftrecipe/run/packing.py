@@ -84,9 +84,8 @@ def _tokens(run: Run, live: Live, folder: Path, source: Table) -> tuple[Table, n
             made = {n: _tokens_of(live, to_series(live, given[n], view, n), n, kinds[n]) for n in kinds}
             sizes = [s.list.len().fill_null(0) for s in made.values()]
             if not sizes[0].equals(sizes[1]):
-                raise live.fault(
-                    "gives another number of labels than tokens", view["id"][(sizes[0] != sizes[1]).arg_max()]
-                )
+                first = int((sizes[0] != sizes[1]).arg_max() or 0)
+                raise live.fault("gives another number of labels than tokens", view["id"][first])
             chunks.append(pl.DataFrame(made))
         made_frame = pl.concat(chunks) if chunks else pl.DataFrame(schema=kinds)
         name, sha = write_frame(scratch / f"part-{number:05d}.rows.parquet", made_frame)

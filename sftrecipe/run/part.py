@@ -11,6 +11,7 @@ import io
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -288,8 +289,9 @@ def write_frame(
         sha = sha256_of(part)
         # no fsync: a file torn by a power cut fails its sha256 and is made again
         os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
+    except (OSError, pl.exceptions.ComputeError) as error:  # polars tells of a full disk in words of its own
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
         raise _full(path, error) from error
     trust(path, sha)
     return path.name, sha
@@ -302,12 +304,17 @@ def write_bytes(path: Path, data: bytes | memoryview) -> tuple[str, str]:
         part.write_bytes(data)
         os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
         raise _full(path, error) from error
     sha = hashlib.sha256(data).hexdigest()
     trust(path, sha)
     return path.name, sha
 
 
-def _full(path: Path, error: OSError) -> StepError:
-    return StepError(f"cannot write {path}: {error.strerror or error}", code="R663", help="free space and run again")
+def _full(path: Path, error: Exception) -> StepError:
+    return StepError(
+        f"cannot write {path}: {getattr(error, 'strerror', None) or error}",
+        code="R663",
+        help="free space and run again",
+    )
