@@ -203,6 +203,8 @@ class Run:
                 text = "manifest.json in the store is not what was written, or is of another version of sftrecipe"
                 raise StoreDamaged(text, step=key, code="R662")
             return None
+        if manifest.get("partial") and not self.replay:
+            return None  # rows failed: they are tried again
         for name in manifest["files"]:
             if not (folder / name).exists():
                 raise StoreDamaged(f"{name} is gone from the store", step=key, code="R662")
@@ -224,6 +226,7 @@ class Run:
         if folder.is_symlink():
             self.store.evict(key)
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / "manifest.json").unlink(missing_ok=True)  # a partial one: its files are about to change
         self._same_split(folder, inputs, pieces)
         if stage.kind == "load":
             spec = self.spec(stage.first, folder / "scratch")
@@ -233,8 +236,7 @@ class Run:
         shutil.rmtree(folder / "scratch", ignore_errors=True)
         for count in manifest["counts"]:
             Counts(**count).assert_balance()
-        if not manifest.get("partial"):
-            self.store.complete(key, manifest)
+        self.store.complete(key, manifest)
         source = inputs[0] if len(inputs) == 1 else None
         table = assemble(manifest, folder, source) if manifest["parts"] is not None else None
         return Result(key, folder, manifest, self._passed(stage, table, inputs), inputs)

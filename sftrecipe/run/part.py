@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -48,6 +49,13 @@ class PartJob:
     part: Part
     steps: list[StepSpec]
     run: str = ""
+    again: Written | None = None
+    """What an earlier run made of the shard: the rows that failed then are done again, and no other."""
+
+    def frame(self) -> pl.DataFrame:
+        """The columns that the steps need, with the number of each row: of all rows, or of those to be done again."""
+        frame = self.part.read(columns_needed(self)).with_row_index(ROW)
+        return frame if self.again is None else frame.filter(pl.col(ROW).is_in(self.again.failed))
 
 
 @dataclass
@@ -60,6 +68,8 @@ class Written:
     files: dict[str, tuple[str, str]] = field(default_factory=dict)
     columns: list[str] = field(default_factory=list)
     counts: list[dict[str, Any]] = field(default_factory=list)
+    failed: list[int] = field(default_factory=list)
+    """Numbers of the rows that failed: the next run tries them again."""
 
     def save(self, folder: Path) -> None:
         """Marks the part as finished."""
@@ -105,7 +115,7 @@ def compiled_where(spec: StepSpec) -> Any:
 def run_part(job: PartJob, models: Mapping[str, Any] | None = None) -> Written:
     """Runs a shard through the stage and writes what came of it."""
     run = PartRun(job, live_steps(job, models or {}))
-    frame = job.part.read(columns_needed(job)).with_row_index(ROW)
+    frame = job.frame()
     for at in range(0, max(frame.height, 1), BATCH_ROWS):
         run.batch(Rows(frame.slice(at, BATCH_ROWS)))
     return run.finish(frame.height)
@@ -132,6 +142,7 @@ class PartRun:
         self.before = {n for n in self.made if n in steps[0].spec.columns}
         self.changed: set[str] = set()
         self.chunks: list[pl.DataFrame] = []
+        self.failed: set[int] = set()
 
     def batch(self, rows: Rows) -> None:
         """One batch through every step."""
@@ -158,6 +169,7 @@ class PartRun:
         self, live: Live, number: int, rows: Rows, target: Rows, mask: pl.Series | None, outcome: Outcome
     ) -> Rows:
         self.events.noted(live.context, number)
+        self.failed.update(target.frame[ROW][[f[0] for f in outcome.failed]])
         reason = outcome.reason
         if reason is None:
             return rows
@@ -190,10 +202,14 @@ class PartRun:
         else:
             rows.frame = frame
         self.events.noted(live.context, number)
-        if not outcome.failed:
-            return rows
         at = [f[0] for f in outcome.failed]
+        if live.spec.verb == "score":
+            undefined(self.events, number, target, outcome, at)
+        if not at:
+            return rows
         numbers = target.frame[ROW].to_numpy()[at]
+        if live.spec.verb != "format":  # what cannot be formatted now never can
+            self.failed.update(numbers.tolist())
         # a row that could not be formatted is no row for a trainer: it leaves, unless the recipe says otherwise
         drop = live.spec.on_error == "drop" or (live.spec.verb == "format" and live.spec.on_error is None)
         codes, facts = [f[1] for f in outcome.failed], [f[2] for f in outcome.failed]
@@ -207,9 +223,13 @@ class PartRun:
 
     def finish(self, rows_in: int) -> Written:
         """Writes new columns, the rows that stay and the ledger."""
+        if self.job.again is not None:
+            from sftrecipe.run.again import take_up
+
+            rows_in = take_up(self, self.job.again)
         made = [n for n in self.made if n in self.changed or n not in self.before]
         words = {n: w for s in self.steps for n, w in s.spec.writes.items()}
-        return finish(self.job, rows_in, self.chunks, self.events, made, words)
+        return finish(self.job, rows_in, self.chunks, self.events, made, words, sorted(self.failed))
 
 
 def matches(live: Live, rows: Rows) -> pl.Series | None:
@@ -220,6 +240,20 @@ def matches(live: Live, rows: Rows) -> pl.Series | None:
     rows.frame = derive(rows.frame, missing)
     mask = rows.frame.select(live.where.alias("where"))["where"].fill_null(False)
     return None if mask.all() else mask
+
+
+def undefined(events: Events, number: int, target: Rows, outcome: Outcome, failed: Sequence[int]) -> None:
+    """Counts the rows for which a score is null without having failed: undefined is a verdict, and trace tells it."""
+    nulls = [s.is_null() for s in outcome.columns.values()]
+    if not any(n.any() for n in nulls):
+        return
+    empty = pl.DataFrame([n.alias(str(i)) for i, n in enumerate(nulls)]).select(pl.any_horizontal(pl.all())).to_series()
+    at = [i for i in empty.arg_true().to_list() if i not in set(failed)]
+    names = list(outcome.columns)
+    facts = [json.dumps({"columns": ", ".join(c for c, n in zip(names, nulls, strict=True) if n[i])}) for i in at]
+    rows, ids = target.frame[ROW].to_numpy()[at], target.frame["id"][at]
+    told = facts if len(names) > 1 else None
+    events.dropped(number, rows, ids, ["undefined"] * len(at), None, kinds=["null"] * len(at), facts=told)
 
 
 def _spread(series: pl.Series, mask: pl.Series | None, rows: Rows, name: str) -> pl.Series:
@@ -238,11 +272,17 @@ def _with_nulls(live: Live, rows: Rows) -> Rows:
 
 
 def finish(
-    job: PartJob, rows_in: int, chunks: list[pl.DataFrame], events: Events, made: list[str], words: Mapping[str, str]
+    job: PartJob,
+    rows_in: int,
+    chunks: list[pl.DataFrame],
+    events: Events,
+    made: list[str],
+    words: Mapping[str, str],
+    failed: Sequence[int] = (),
 ) -> Written:
     """Writes new columns, the rows that stay and the ledger of a part."""
     gone = events.gone()
-    written = Written(job.number, rows_in, rows_in - len(gone), columns=made)
+    written = Written(job.number, rows_in, rows_in - len(gone), columns=made, failed=list(failed))
     name = f"part-{job.number:05d}"
     if made:
         written.files["rows"] = write_frame(job.folder / f"{name}.rows.parquet", _aligned(chunks, made, rows_in, words))
