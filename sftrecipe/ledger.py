@@ -131,6 +131,13 @@ class Events:
             )
             self._tally[step]["note"][code] += 1
 
+    def put_before(self, frame: pl.DataFrame) -> None:
+        """Puts what an earlier run noted of other rows before these events."""
+        rows = frame.select(SCHEMA).rows()
+        self._rows = sorted([*rows, *self._rows], key=lambda r: (r[0] is None, r[0] or 0))
+        for _, _, step, kind, code, *_ in rows:
+            self._tally[self.steps.index(step)][kind][code] += 1
+
     def gone(self) -> list[int]:
         """The numbers of the rows that left."""
         return [r[0] for r in self._rows if r[3] in ("dropped", "failed")]

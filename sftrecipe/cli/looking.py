@@ -32,7 +32,7 @@ def show_plan(session: Session, estimate: bool) -> None:
         for number, stage in enumerate(run.stages(), 1):
             result = run.results.get(stage.first.id)
             rows = "\n".join(f"{c.rows_out:,}" for c in result.counts()) if result else "?"
-            state = "stored" if result else _why(run, stage, before)
+            state = _stored(result) if result else _why(run, stage, before)
             table.add_row(str(number), Text("\n".join(n.id for n in stage.nodes)), rows, Text(state))
         out().print(table)
         if estimate:
@@ -40,6 +40,11 @@ def show_plan(session: Session, estimate: bool) -> None:
     warnings = [p for p in session.problems if p.severity == "warning"]
     if warnings:
         print_problems(warnings)
+
+
+def _stored(result: Any) -> str:
+    failed = result.manifest.get("partial", 0)
+    return f"stored, but for {failed:,} rows that failed: they are tried again" if failed else "stored"
 
 
 def _why(run: Any, stage: Any, before: Any) -> str:

@@ -51,6 +51,9 @@ class Paths:
 
     def output(self, text: str, place: Place) -> None:
         """Tells of an output that a recipe would put outside the working folder, or over another one of its own."""
+        if "\x00" in text:
+            self.problems.error("R140", "a path cannot hold the character NUL", place.span())
+            return
         self._apart(text, place)
         fixed = Path(text.partition("{")[0]).expanduser()
         if not self.outside and not isinstance(text, CommandLinePath) and lies_outside(fixed, [Path()]):

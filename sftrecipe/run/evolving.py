@@ -57,7 +57,10 @@ def evolve_rows(run: Run, node: Node, folder: Path, source: Table, ports: Mappin
         tallies.append(tally)
         run.progress.advance(node.id, frame.height)
     counts = vars(merge_counts(node.id, tallies))
-    return manifest_of(entries, columns, [counts], files)
+    manifest = manifest_of(entries, columns, [counts], files)
+    if node.all_models() and (failed := counts["failed"] + sum(counts["nulls"].values())):
+        manifest["partial"] = failed  # what was answered is recorded: only the others are asked again
+    return manifest
 
 
 def _inherited(node: Node) -> list[str]:

@@ -31,7 +31,8 @@ from sftrecipe.run.bind import StepSpec, spec_of
 from sftrecipe.run.dataset import StoredDataset
 from sftrecipe.run.expect import check_expectations
 from sftrecipe.run.kinds import border
-from sftrecipe.run.loading import bind_load, compute_load, read_piece
+from sftrecipe.run.loading import bind_load, compute_load, read_piece, sources_of
+from sftrecipe.run.outputs import preflight
 from sftrecipe.run.progress import Progress, Silent
 from sftrecipe.run.record import last_parts, usage
 from sftrecipe.run.result import Result, assemble, dropped_table, quarantine_table
@@ -103,6 +104,7 @@ class Run:
         self.outcome = Outcome()
         self.parts: dict[str, dict[str, Any]] = {}
         self.models: dict[str, Any] = {}
+        self.reads: set[Path] = set()
         self.stack = ExitStack()
 
     def stages(self) -> list[Stage]:
@@ -113,7 +115,10 @@ class Run:
         """Runs every stage that can run. What waits for the world, and what needs it, is left for the next run."""
         with self.stack:
             blocked: set[str] = set()
-            for stage in self.stages():
+            stages = self.stages()
+            if not self.replay:
+                preflight(self, [s.first for s in stages if s.first.verb == "write"])
+            for stage in stages:
                 if any(step in blocked for step in self._needs(stage)):
                     blocked |= {n.id for n in stage.nodes}
                     continue
@@ -177,8 +182,9 @@ class Run:
             return None, [], {}
         operator = bind_load(self.spec(stage.first, self.store.root / "scratch" / stage.first.id), None)
         pieces = operator.pieces(self.options.shard_bytes)
-        files, digests = _sources(pieces)
+        files, digests = sources_of(pieces)
         self._warm(stage.first, sum(f.stat().st_size for f in files.values() if f.is_file()))
+        self.reads |= set(files.values())
         with ThreadPoolExecutor(self.engine.workers) as threads:
             hashed = threads.map(file_digest, files.values())
             importlib.import_module("polars")  # needed next: hashing holds no lock meanwhile
@@ -204,6 +210,8 @@ class Run:
                 text = "manifest.json in the store is not what was written, or is of another version of sftrecipe"
                 raise StoreDamaged(text, step=key, code="R662")
             return None
+        if manifest.get("partial") and not self.replay:
+            return None  # rows failed: they are tried again
         for name in manifest["files"]:
             if not (folder / name).exists():
                 raise StoreDamaged(f"{name} is gone from the store", step=key, code="R662")
@@ -225,6 +233,7 @@ class Run:
         if folder.is_symlink():
             self.store.evict(key)
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / "manifest.json").unlink(missing_ok=True)  # a partial one: its files are about to change
         self._same_split(folder, inputs, pieces)
         if stage.kind == "load":
             spec = self.spec(stage.first, folder / "scratch")
@@ -234,8 +243,7 @@ class Run:
         shutil.rmtree(folder / "scratch", ignore_errors=True)
         for count in manifest["counts"]:
             Counts(**count).assert_balance()
-        if not manifest.get("partial"):
-            self.store.complete(key, manifest)
+        self.store.complete(key, manifest)
         source = inputs[0] if len(inputs) == 1 else None
         table = assemble(manifest, folder, source) if manifest["parts"] is not None else None
         return Result(key, folder, manifest, self._passed(stage, table, inputs), inputs)
@@ -371,25 +379,3 @@ def execute(make: Any, *, on_damage: Any = None) -> Outcome:
             continue
         outcome.evicted = evicted
         return outcome
-
-
-def _sources(pieces: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Path], dict[str, str]]:
-    """What pieces are read from, by its name in the key: files, and the identities of what is no file.
-
-    Files of one name may lie in several folders: the second is `source:name~2`.
-    """
-    files: dict[str, Path] = {}
-    identities: dict[str, str] = {}
-    seen: dict[str, dict[str, str]] = {}  # name -> what bears it -> its name in the key
-    for piece in pieces:
-        source, file, identity = str(piece.get("source", "")), piece.get("file"), str(piece.get("identity"))
-        name, what = (f"{source}:{Path(str(file)).name}", str(file)) if file else (source, identity)
-        same = seen.setdefault(name, {})
-        if what in same:
-            continue  # a further piece of it
-        same[what] = f"{name}~{len(same) + 1}" if same else name
-        if file:
-            files[same[what]] = Path(what)
-        else:
-            identities[same[what]] = identity
-    return files, identities

@@ -22,7 +22,7 @@ from sftrecipe.verbs import BadRow, Load
 if TYPE_CHECKING:
     from sftrecipe.run.interpreter import Run
 
-__all__ = ["bind_load", "compute_load"]
+__all__ = ["bind_load", "compute_load", "read_piece", "sources_of"]
 
 BAD_SCHEMA = ("file", "line", "offset", "reason", "raw")
 
@@ -299,3 +299,25 @@ def _ids(hashes: pl.Series) -> pl.Series:
         new = pl.Series([row_id(b, int(n)) for b, n in zip(bases, count[again].tolist(), strict=True)], dtype=pl.String)
         ids = ids.scatter(again, new)
     return ids
+
+
+def sources_of(pieces: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Path], dict[str, str]]:
+    """What pieces are read from, by its name in the key: files, and the identities of what is no file.
+
+    Files of one name may lie in several folders: the second is `source:name~2`.
+    """
+    files: dict[str, Path] = {}
+    identities: dict[str, str] = {}
+    seen: dict[str, dict[str, str]] = {}  # name -> what bears it -> its name in the key
+    for piece in pieces:
+        source, file, identity = str(piece.get("source", "")), piece.get("file"), str(piece.get("identity"))
+        name, what = (f"{source}:{Path(str(file)).name}", str(file)) if file else (source, identity)
+        same = seen.setdefault(name, {})
+        if what in same:
+            continue  # a further piece of it
+        same[what] = f"{name}~{len(same) + 1}" if same else name
+        if file:
+            files[same[what]] = Path(what)
+        else:
+            identities[same[what]] = identity
+    return files, identities

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from sftrecipe import params as declared
 from sftrecipe.errors import StepError
 from sftrecipe.plan import Node
 from sftrecipe.run.kinds import bound, guarded
-from sftrecipe.run.record import output_manifest
+from sftrecipe.run.record import last_parts, output_manifest
 from sftrecipe.run.result import Result
 from sftrecipe.store import atomic_bytes, fsync_folder, sha256_of
 from sftrecipe.table import Table
@@ -23,7 +23,7 @@ from sftrecipe.table import Table
 if TYPE_CHECKING:
     from sftrecipe.run.interpreter import Run
 
-__all__ = ["ensure_written", "given_paths", "known_files", "put", "target_of"]
+__all__ = ["ensure_written", "given_paths", "known_files", "preflight", "put", "target_of"]
 
 
 def target_of(run: Run, node: Node) -> Path:
@@ -106,6 +106,22 @@ def _whole(base: Path, files: Mapping[str, str]) -> bool:
     return all((base / name).is_file() and sha256_of(base / name) == sha for name, sha in files.items())
 
 
+def preflight(run: Run, nodes: Iterable[Node]) -> None:
+    """Before anything is computed: R665 for a target below a folder that cannot be written, R664 for one that is there
+    and of which neither a manifest nor this store knows.
+    """
+    known = last_parts(run)
+    for node in nodes:
+        target = target_of(run, node)
+        there = next((p for p in (_fixed_part(target), *_fixed_part(target).parents) if p.exists()), Path())
+        if not os.access(there, os.W_OK | os.X_OK) or not there.is_dir():
+            text = f"cannot write below {there}: it is {'not writable' if there.is_dir() else 'no folder'}"
+            raise StepError(text, step=node.id, code="R665")
+        beside = _manifest_of(run, node, target)
+        if node.id not in known and not run.options.overwrite and "{" not in str(target) and not known_files(beside):
+            _refuse_foreign(target, beside)
+
+
 def put(run: Run, node: Node, folder: Path, source: Table, *, ours: bool = False) -> dict[str, Any]:
     """Writes into a staging folder beside the target, then moves everything into place. `ours`: what stands there is
     known to be what was written, though its manifest is gone.
@@ -114,6 +130,8 @@ def put(run: Run, node: Node, folder: Path, source: Table, *, ours: bool = False
     base = _fixed_part(target)
     run.store.open()
     with run.store.claim(target):
+        if "{" not in str(target):
+            _refuse_read(run, target)
         if not run.options.overwrite and not ours and "{" not in str(target):
             _refuse_foreign(target, _manifest_of(run, node, target))
         staging = base / f".sftrecipe-{os.getpid()}-{folder.name[:12]}"
@@ -162,6 +180,8 @@ def _write(run: Run, node: Node, folder: Path, source: Table, staging: Path, *, 
     else:
         base = _fixed_part(target)
         beside = _manifest_of(run, node, target)
+        for name in files:
+            _refuse_read(run, base / name)
         if many and not trusted:
             _refuse_foreign_files(base, files, known_files(beside), whole=is_folder(target))
         _replace_files(staging, base, beside, manifest, _of_pattern(known_files(beside), target) if many else {})
@@ -283,6 +303,20 @@ def _refuse_foreign_files(base: Path, files: Mapping[str, str], known: Mapping[s
         there |= {p.relative_to(base).as_posix() for p in inside}
     if strange := sorted(there - set(known)):
         raise _foreign(base / strange[0])
+
+
+def _refuse_read(run: Run, target: Path) -> None:
+    """R664, --overwrite or not, when the output would take the place of what this run reads, or of the folder it runs
+    in.
+    """
+    place = target.resolve()
+    nodes = run.plan.nodes.values()
+    reads = {*run.reads, run.plan.recipe.file, *(p for n in nodes for p in n.files.values()), Path()}
+    for path in reads:
+        if place == path.resolve() or place in path.resolve().parents:
+            text = f"{target} {'is' if place == path.resolve() else 'holds'} what this recipe reads ({path})"
+            text = text if path != Path() else f"{target} is the folder that this runs in"
+            raise StepError(text, code="R664", help="write elsewhere: an output never replaces an input")
 
 
 def _refuse_foreign(target: Path, beside: Path) -> None:

@@ -11,6 +11,7 @@ import io
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -47,6 +48,13 @@ class PartJob:
     part: Part
     steps: list[StepSpec]
     run: str = ""
+    again: Written | None = None
+    """What an earlier run made of the shard: the rows that failed then are done again, and no other."""
+
+    def frame(self) -> pl.DataFrame:
+        """The columns that the steps need, with the number of each row: of all rows, or of those to be done again."""
+        frame = self.part.read(columns_needed(self)).with_row_index(ROW)
+        return frame if self.again is None else frame.filter(pl.col(ROW).is_in(self.again.failed))
 
 
 @dataclass
@@ -59,6 +67,8 @@ class Written:
     files: dict[str, tuple[str, str]] = field(default_factory=dict)
     columns: list[str] = field(default_factory=list)
     counts: list[dict[str, Any]] = field(default_factory=list)
+    failed: list[int] = field(default_factory=list)
+    """Numbers of the rows that failed: the next run tries them again."""
 
     def save(self, folder: Path) -> None:
         """Marks the part as finished."""
@@ -104,7 +114,7 @@ def compiled_where(spec: StepSpec) -> Any:
 def run_part(job: PartJob, models: Mapping[str, Any] | None = None) -> Written:
     """Runs a shard through the stage and writes what came of it."""
     run = PartRun(job, live_steps(job, models or {}))
-    frame = job.part.read(columns_needed(job)).with_row_index(ROW)
+    frame = job.frame()
     for at in range(0, max(frame.height, 1), BATCH_ROWS):
         run.batch(Rows(frame.slice(at, BATCH_ROWS)))
     return run.finish(frame.height)
@@ -131,6 +141,7 @@ class PartRun:
         self.before = {n for n in self.made if n in steps[0].spec.columns}
         self.changed: set[str] = set()
         self.chunks: list[pl.DataFrame] = []
+        self.failed: set[int] = set()
 
     def batch(self, rows: Rows) -> None:
         """One batch through every step."""
@@ -169,6 +180,7 @@ class PartRun:
         self, live: Live, number: int, rows: Rows, target: Rows, mask: pl.Series | None, outcome: Outcome
     ) -> Rows:
         self.events.noted(live.context, number)
+        self.failed.update(target.frame[ROW][[f[0] for f in outcome.failed]])
         reason = outcome.reason
         if reason is None:
             return rows
@@ -202,10 +214,12 @@ class PartRun:
             rows.frame = frame
         self.events.noted(live.context, number)
         self.events.undefined(number, outcome.undefined)
-        if not outcome.failed:
-            return rows
         at = [f[0] for f in outcome.failed]
+        if not at:
+            return rows
         numbers = target.frame[ROW].to_numpy()[at]
+        if live.spec.verb != "format":  # what cannot be formatted now never can
+            self.failed.update(numbers.tolist())
         # a row that could not be formatted is no row for a trainer: it leaves, unless the recipe says otherwise
         drop = live.spec.on_error == "drop" or (live.spec.verb == "format" and live.spec.on_error is None)
         codes, facts = [f[1] for f in outcome.failed], [f[2] for f in outcome.failed]
@@ -219,9 +233,13 @@ class PartRun:
 
     def finish(self, rows_in: int) -> Written:
         """Writes new columns, the rows that stay and the ledger."""
+        if self.job.again is not None:
+            from sftrecipe.run.again import take_up
+
+            rows_in = take_up(self, self.job.again)
         made = [n for n in self.made if n in self.changed or n not in self.before]
         words = {n: w for s in self.steps for n, w in s.spec.writes.items()}
-        return finish(self.job, rows_in, self.chunks, self.events, made, words)
+        return finish(self.job, rows_in, self.chunks, self.events, made, words, sorted(self.failed))
 
 
 def matches(live: Live, rows: Rows) -> pl.Series | None:
@@ -250,11 +268,17 @@ def _with_nulls(live: Live, rows: Rows) -> Rows:
 
 
 def finish(
-    job: PartJob, rows_in: int, chunks: list[pl.DataFrame], events: Events, made: list[str], words: Mapping[str, str]
+    job: PartJob,
+    rows_in: int,
+    chunks: list[pl.DataFrame],
+    events: Events,
+    made: list[str],
+    words: Mapping[str, str],
+    failed: Sequence[int] = (),
 ) -> Written:
     """Writes new columns, the rows that stay and the ledger of a part."""
     gone = events.gone()
-    written = Written(job.number, rows_in, rows_in - len(gone), columns=made)
+    written = Written(job.number, rows_in, rows_in - len(gone), columns=made, failed=list(failed))
     name = f"part-{job.number:05d}"
     if made:
         written.files["rows"] = write_frame(job.folder / f"{name}.rows.parquet", _aligned(chunks, made, rows_in, words))
@@ -301,8 +325,9 @@ def write_frame(
         sha = sha256_of(part)
         # no fsync: a file torn by a power cut fails its sha256 and is made again
         os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
+    except (OSError, pl.exceptions.ComputeError) as error:  # polars tells of a full disk in words of its own
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
         raise _full(path, error) from error
     trust(path, sha)
     return path.name, sha
@@ -315,12 +340,17 @@ def write_bytes(path: Path, data: bytes | memoryview) -> tuple[str, str]:
         part.write_bytes(data)
         os.replace(part, path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
         raise _full(path, error) from error
     sha = hashlib.sha256(data).hexdigest()
     trust(path, sha)
     return path.name, sha
 
 
-def _full(path: Path, error: OSError) -> StepError:
-    return StepError(f"cannot write {path}: {error.strerror or error}", code="R663", help="free space and run again")
+def _full(path: Path, error: Exception) -> StepError:
+    return StepError(
+        f"cannot write {path}: {getattr(error, 'strerror', None) or error}",
+        code="R663",
+        help="free space and run again",
+    )

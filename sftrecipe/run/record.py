@@ -8,10 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sftrecipe import __version__
+from sftrecipe.errors import StepError
 from sftrecipe.ledger import Counts
 from sftrecipe.plan import Node
 from sftrecipe.plan.keys import canonical, step_seed
@@ -88,11 +90,14 @@ def _safe(value: Any) -> Any:
 
 
 def save_last(run: Run) -> None:
-    """Remembers what each step's key was made of, so that `plan` can say what changed."""
+    """Remembers what each step's key was made of, so that `plan` can say what changed. A store that cannot be written
+    has been told of by whoever needed it.
+    """
     path = _last(run)
     before = last_parts(run)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_json(path, {**before, **json.loads(canonical(run.parts))})
+    with suppress(OSError, StepError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_json(path, {**before, **json.loads(canonical(run.parts))})
 
 
 def last_parts(run: Run) -> dict[str, Any]:

@@ -110,6 +110,8 @@ def dropped_table(result: Result, step: str) -> Table:
     """The rows that a step of this stage let go, with the columns they had by then."""
     parts = []
     source = result.inputs[0] if result.inputs else None
+    if source is not None and any(e["from"] is None for e in result.manifest["parts"]):
+        return _of_source(result, step, source)  # rows of its own (evolve): those that left are the source's
     for number, entry in enumerate(result.manifest["parts"]):
         events = ledger_of(result.manifest, result.folder, number)
         if events is None:
@@ -119,6 +121,17 @@ def dropped_table(result: Result, step: str) -> Table:
             rows = np.sort(gone.to_numpy()).astype(np.uint32)
             parts.append(_widened(entry, result.folder, source).keep(rows))
     return Table(parts, dict(result.manifest["columns"]))
+
+
+def _of_source(result: Result, step: str, source: Table) -> Table:
+    found = [ledger_of(result.manifest, result.folder, n) for n in range(len(result.manifest["parts"]))]
+    events = [
+        e.filter(pl.col("kind").is_in(["dropped", "failed"]) & (pl.col("step") == step)) for e in found if e is not None
+    ]
+    if not events:
+        return Table([], dict(source.columns))
+    ids = pl.concat(events)["id"]
+    return source.keep(source.frame(("id",))["id"].is_in(ids.implode()).arg_true().to_numpy())
 
 
 def quarantine_table(result: Result) -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +15,10 @@ from sftrecipe.ledger import Events, merge_counts
 from sftrecipe.operators import Operator, overrides
 from sftrecipe.plan import Stage
 from sftrecipe.rows import BATCH_ROWS, Rows
-from sftrecipe.run.batch import ROW, Live, guarded_row, view_of
+from sftrecipe.run.batch import Live, guarded_row, view_of
 from sftrecipe.run.bind import bind
 from sftrecipe.run.kinds import fitted, guarded, manifest_of, ports_of, types_of
-from sftrecipe.run.part import PartJob, PartRun, Written, columns_needed, compiled_where, matches, run_part
+from sftrecipe.run.part import PartJob, PartRun, Written, compiled_where, matches, run_part
 from sftrecipe.run.result import part_entry
 from sftrecipe.table import Table
 
@@ -35,8 +36,11 @@ def stream(run: Run, stage: Stage, folder: Path, source: Table, ports: Mapping[s
     ]
     jobs = [PartJob(folder, n, part, specs, run.token) for n, part in enumerate(source.parts)]
     done = {j.number: w for j in jobs if (w := Written.load(folder, j.number))}
-    todo = [j for j in jobs if j.number not in done]
-    run.progress.begin(stage.id, len(jobs), len(done))
+    again = [replace(j, again=w) for j in jobs if (w := done.get(j.number)) and w.failed]
+    todo = again + [j for j in jobs if j.number not in done]
+    run.progress.begin(stage.id, len(jobs), len(jobs) - len(todo))
+    if again:
+        run.progress.say(f"{stage.id}: {sum(len(w.failed) for w in done.values()):,} rows that failed are tried again")
     results = _with_models(run, stage, todo, ports) if _needs_this_process(run, stage) else _on_engine(run, stage, todo)
     for number, written in results:
         written.trust(folder)
@@ -48,7 +52,10 @@ def stream(run: Run, stage: Stage, folder: Path, source: Table, ports: Mapping[s
         guarded(node, node.operator.review, figures)
         if overrides(type(node.operator), "report", Operator):
             files |= run.save_artefacts(folder, guarded(node, node.operator.report, _events(folder, written, node.id)))
-    return manifest_of(entries_of(written), types_of(stage.last), counts, files)
+    manifest = manifest_of(entries_of(written), types_of(stage.last), counts, files)
+    if failed := sum(len(w.failed) for w in written):
+        manifest["partial"] = failed
+    return manifest
 
 
 def _events(folder: Path, written: list[Written], step: str) -> pl.DataFrame:
@@ -93,7 +100,7 @@ def _with_models(
         return
     for job in jobs:
         part = PartRun(job, steps)
-        frame = job.part.read(columns_needed(job)).with_row_index(ROW)
+        frame = job.frame()
         for at in range(0, max(frame.height, 1), BATCH_ROWS):
             part.batch(Rows(frame.slice(at, BATCH_ROWS)))
         yield job.number, part.finish(frame.height)
@@ -104,7 +111,7 @@ class _Shard:
 
     def __init__(self, job: PartJob, live: Live) -> None:
         self.job, self.live = job, live
-        self.frame = job.part.read(columns_needed(job)).with_row_index(ROW)
+        self.frame = job.frame()
         self.rows = Rows(self.frame)
         self.mask = matches(live, self.rows)
         self.target = self.rows if self.mask is None else self.rows.keep(self.mask)

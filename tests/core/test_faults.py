@@ -278,7 +278,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost(kitchen, numbered):
         assert (small / "out.jsonl").read_text() == "old\n"
         assert [p.name for p in small.iterdir()] == ["out.jsonl"]
         with pytest.raises(StepError, match="No space left"):
-            kitchen.run(store=small / "store")
+            kitchen.run(store=small / "store", options=Options(overwrite=True, out=kitchen.folder))
     finally:
         subprocess.run(["umount", "-l", str(small)], check=True)
 
@@ -394,3 +394,48 @@ def test_a_recipe_without_a_load_does_not_run(kitchen):
     kitchen.recipe("  - filter: len(query) > 1\n  - write: out.jsonl\n")
     with pytest.raises(RecipeError, match="there is no step above"):
         kitchen.run()
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mount"), reason="needs root to mount a small disk")
+def test_a_store_or_an_output_on_a_disk_that_is_full_or_cannot_be_written(kitchen, numbered):
+    small = kitchen.folder / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(small)], check=False).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        kitchen.rows("rows.jsonl", numbered(4000))
+        kitchen.recipe("  - load: {path: rows.jsonl, license: MIT}\n  - write: small/out.jsonl\n")
+        done = kitchen.cli("run", "recipe.yaml", "--store", "small/store", check=3)
+        assert "error[R663]" in done.stderr
+        assert "No space left" in done.stderr
+        assert "Traceback" not in done.stderr
+        subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
+        done = kitchen.cli("run", "recipe.yaml", "--store", "small/store", "-p", "steps.1.write=out.jsonl")
+        assert done.returncode
+        assert "Traceback" not in done.stderr
+        done = kitchen.cli("run", "recipe.yaml", check=3)
+        assert "error[R665] in step `write.auto`: cannot write below small" in done.stderr
+        assert not (kitchen.folder / ".sftrecipe").exists()  # told before anything was computed
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=True)
+
+
+@pytest.mark.parametrize("target", ["in", "in/rows.jsonl", ".", "in/{source}.jsonl"])
+def test_an_output_never_replaces_an_input(kitchen, numbered, target, monkeypatch):
+    monkeypatch.chdir(kitchen.folder)
+    kitchen.rows("in/rows.jsonl", numbered(10))
+    before = (kitchen.folder / "in/rows.jsonl").read_bytes()
+    kitchen.recipe(f"  - load: {{path: in/rows.jsonl, license: MIT}}\n  - write: '{target}'\n")
+    with pytest.raises(StepError, match="what this recipe reads|the folder that this runs in") as error:
+        kitchen.run(options=Options(overwrite=True, out=kitchen.folder))
+    assert error.value.code == "R664"
+    assert (kitchen.folder / "in/rows.jsonl").read_bytes() == before
+
+
+def test_a_foreign_output_is_told_before_anything_is_computed(kitchen, numbered):
+    kitchen.rows("rows.jsonl", numbered(10))
+    (kitchen.folder / "out.jsonl").write_text("mine")
+    kitchen.recipe("  - load: {path: rows.jsonl, license: MIT}\n  - write: out.jsonl\n")
+    with pytest.raises(StepError, match="not written by sftrecipe"):
+        kitchen.run()
+    assert not (kitchen.folder / ".sftrecipe").exists()

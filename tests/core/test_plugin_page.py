@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from sftrecipe.params import specs
+from sftrecipe.run import bind
 from sftrecipe.verbs import VERBS
 from tests.conftest import chat
 from tests.core.fake_distributions import Shelf
@@ -36,8 +37,10 @@ def test_the_function_the_provider_and_the_observer_run_as_they_stand(kitchen, t
         "  - write: {path: out.jsonl, columns: [response, n]}\n",
         head="models: {bird: {use: parrot}}\n",
     )
+    bind.functions.cache_clear()  # what functions there are is asked once a process
     kitchen.run(observers=("acme",))
     Shelf.forget()
+    bind.functions.cache_clear()
     assert kitchen.read("out.jsonl") == [{"response": "indeed, hello", "n": 5}]
     assert "answer.chat 1" in capsys.readouterr().out
 

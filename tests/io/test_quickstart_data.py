@@ -47,4 +47,4 @@ def test_three_evaluation_questions_leak() -> None:
 def test_chat_has_many_turns_and_tools() -> None:
     rows = read("chat.jsonl")
     assert all(len(row["conversations"]) >= 2 for row in rows)
-    assert sum("tools" in row for row in rows) == 8
+    assert sum("tools" in row for row in rows) == 22
