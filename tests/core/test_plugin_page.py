@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from sftrecipe.params import specs
+from sftrecipe.run.bind import functions
 from sftrecipe.verbs import VERBS
 from tests.conftest import chat
 from tests.core.fake_distributions import Shelf
@@ -36,7 +37,9 @@ def test_the_function_the_provider_and_the_observer_run_as_they_stand(kitchen, t
         "  - write: {path: out.jsonl, columns: [response, n]}\n",
         head="models: {bird: {use: parrot}}\n",
     )
+    functions.cache_clear()  # looked up once a process
     kitchen.run(observers=("acme",))
+    functions.cache_clear()
     Shelf.forget()
     assert kitchen.read("out.jsonl") == [{"response": "indeed, hello", "n": 5}]
     assert "answer.chat 1" in capsys.readouterr().out
