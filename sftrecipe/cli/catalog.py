@@ -47,7 +47,7 @@ def list_plugins() -> None:
 
 
 def explain_word(word: str, files: Sequence[Path]) -> None:
-    """A code's page, or an operator's."""
+    """A code's page, an operator's, a provider's or a function's."""
     codes = {p.stem: p for p in _codes().glob("*.md")}
     console = out()
     if word.upper() in codes:
@@ -68,10 +68,15 @@ def explain_word(word: str, files: Sequence[Path]) -> None:
 
         console.print(provider_page(registry.take("model", word), known[word]), markup=False, end="")
         return
+    functions = {e.name: e for e in registry.entries("function")}
+    if word in functions:
+        made = registry.take("function", word)
+        console.print(f"## {made.signature}\n\n{made.doc}\n\n- from: {functions[word].origin}", markup=False)
+        return
     if word in VERBS:
         console.print(inspect.cleandoc(VERBS[word].__doc__ or ""), markup=False)
         return
-    names = [*codes, *known, *VERBS, *(e.full for e in registry.operators())]
+    names = [*codes, *known, *functions, *VERBS, *(e.full for e in registry.operators())]
     raise UsageError(f"nothing is called `{word}` {did_you_mean(word, names)}".rstrip())
 
 

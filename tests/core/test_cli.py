@@ -257,3 +257,10 @@ def test_graph_names_ports(cli, kitchen):
 
 def test_plugins_names_ours(cli):
     assert cli("plugins")[1].startswith("sftrecipe ")
+
+
+def test_explain_knows_functions_too(cli):
+    code, out, _ = cli("explain", "contains")
+    assert code == 0
+    assert out.startswith("## contains(text, needle...)\n\n")
+    assert "did you mean `contains`?" in cli("explain", "contians")[2]
