@@ -68,6 +68,8 @@ class Store:
 
     def complete(self, key: str, manifest: Mapping[str, Any]) -> None:
         """Makes the artefact visible as complete."""
+        for left in self.folder(key).glob(".*.part"):  # of a killed run: whoever completes a key holds its lock
+            left.unlink(missing_ok=True)
         fsync_folder(self.folder(key))
         write_sealed(self.folder(key) / "manifest.json", {**manifest, "key": key})
 

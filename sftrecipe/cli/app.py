@@ -318,3 +318,8 @@ def run_app() -> None:
     except BrokenPipeError:  # the reader of our output has gone
         sys.stderr.close()
         sys.exit(141)
+    except OSError as error:  # a full disk behind standard output, a folder that may not be read
+        from sftrecipe.cli.console import print_error
+
+        print_error(SftRecipeError(str(error)))
+        sys.exit(3)

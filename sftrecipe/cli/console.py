@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import time
 from collections.abc import Sequence
 from functools import cached_property
@@ -23,10 +25,15 @@ EVERY = 2.0
 
 
 def out() -> Console:
-    """Standard output."""
+    """Standard output. Its reader may go away (`| head`): BrokenPipeError then, where rich would leave with 1."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=True)
+    class Pipe(Console):
+        def on_broken_pipe(self) -> None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise BrokenPipeError
+
+    return Pipe(highlight=False, soft_wrap=True)
 
 
 def err() -> Console:

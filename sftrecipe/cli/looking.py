@@ -85,9 +85,12 @@ def show_head(session: Session, name: str, n: int, as_json: bool) -> None:
             step, port = name, ""
         elif name.rpartition(".")[0] in run.plan.nodes:
             step, _, port = name.rpartition(".")
+        console = out()
+        if step in run.results and port in run.results[step].manifest.get("artefacts", {}):
+            _print_artefact(console, run.artefact(step, port), n, as_json)
+            return
         _known(run, step, port)
         frame, columns = rows_of(run, step, port, n)
-    console = out()
     for row in frame.iter_rows(named=True):
         if as_json:
             console.print(
@@ -103,9 +106,29 @@ def _known(run: Any, step: str, port: str) -> None:
     if step not in run.plan.nodes:
         raise UsageError(f"no step is called `{step}` {did_you_mean(step, run.plan.nodes)}".rstrip())
     if port not in ("", "dropped", "quarantined"):
-        raise UsageError(f"`{step}` has no port `{port}`: dropped, or quarantined for a load")
+        made = ", ".join(run.results[step].manifest.get("artefacts", {})) if step in run.results else ""
+        more = f"; artefacts: {made}" if made else ""
+        raise UsageError(f"`{step}` has no port `{port}`: dropped, or quarantined for a load{more}")
     if step not in run.results:
         raise UsageError(f"`{step}` has not run yet: sftrecipe run {run.plan.recipe.file} --to {step}")
+
+
+def _print_artefact(console: Any, path: Any, n: int, as_json: bool) -> None:
+    """A table's first lines, or what else there is under that name."""
+    from sftrecipe.artefacts import load
+
+    value = load(path)
+    if hasattr(value, "iter_rows"):
+        for row in value.head(n).iter_rows(named=True):
+            text = _json.dumps(row, ensure_ascii=False, default=str) if as_json else quiet_text(str(row))
+            console.print(text, markup=False)
+    elif hasattr(value, "shape"):
+        console.print(f"{value.dtype} {list(value.shape)}\n{value[:n]}", markup=False)
+    else:
+        text = (
+            value if isinstance(value, str) else _json.dumps(value, ensure_ascii=False, indent=None if as_json else 1)
+        )
+        console.print(quiet_text(text), markup=False)
 
 
 def _print_row(console: Any, row: dict[str, Any]) -> None:

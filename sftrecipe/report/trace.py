@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +71,8 @@ def story(run: Run, id: str) -> Iterator[Line]:
                 yield from gone
             elif node.verb in ("evolve", "mix", "pack") and _holds(result.table, id):
                 here.add(node.id)
-                yield Line(node.id, "born" if node.verb == "evolve" else "drawn", _family(result, id))
+                copy = f"a copy of {id.rpartition('~')[0]}" if node.verb == "mix" and "~" in id else ""
+                yield Line(node.id, "born" if node.verb == "evolve" else "drawn", copy or _family(result, id))
             continue
         events = _event(result, node, id)
         if events:
@@ -214,10 +215,24 @@ def _dropped(result: Result, step: str, limit: int) -> tuple[pl.DataFrame, list[
         else pl.DataFrame(schema={"id": pl.String, "code": pl.String})
     )
     if "events" in result.manifest or not result.inputs:
-        return reasons.head(limit), list(reasons.columns)
-    table = dropped_table(result, step)
+        return _with_texts(reasons.head(limit), result.inputs)
+    table = dropped_table(result, step)  # of one input: its rows stand beside what was noted of them
     source = Table(table.parts, result.inputs[0].columns)
     names = [c for c in source.columns if all(_has(p, c) for p in source.parts)]
     frames = [p.read(names).head(limit) for p in source.parts]
     rows = pl.concat(frames).head(limit) if frames else pl.DataFrame(schema={"id": pl.String})
     return rows.join(reasons, on="id", how="left", maintain_order="left"), [*reasons.columns, *names]
+
+
+def _with_texts(reasons: pl.DataFrame, inputs: Sequence[Table]) -> tuple[pl.DataFrame, list[str]]:
+    """What was noted of rows, with the rows themselves, from whichever input they came."""
+    found = []
+    for table in inputs:
+        for part in table.parts:
+            have = [c for c in ("id", "messages", "source", "license") if _has(part, c)]
+            found.append(part.read(have).filter(pl.col("id").is_in(reasons["id"].to_list())))
+    if not found or not reasons.height:
+        return reasons, list(reasons.columns)
+    rows = pl.concat(found, how="diagonal_relaxed").unique("id", keep="first", maintain_order=True)
+    both = reasons.join(rows, on="id", how="left", maintain_order="left")
+    return both, list(both.columns)

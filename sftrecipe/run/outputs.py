@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import socket
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -134,11 +135,10 @@ def put(run: Run, node: Node, folder: Path, source: Table, *, ours: bool = False
             _refuse_read(run, target)
         if not run.options.overwrite and not ours and "{" not in str(target):
             _refuse_foreign(target, _manifest_of(run, node, target))
-        staging = base / f".sftrecipe-{os.getpid()}-{folder.name[:12]}"
+        staging = base / f"{STAGING}{os.getpid()}-{folder.name[:12]}"
         try:
             base.mkdir(parents=True, exist_ok=True)
-            for left in base.glob(f".sftrecipe-*-{folder.name[:12]}"):
-                shutil.rmtree(left)  # what a killed run left; nobody else holds this output now
+            _sweep(base, folder.name[:12])
             staging.mkdir()
         except OSError as error:
             raise StepError(f"cannot write below {base}: {error.strerror}", step=node.id, code="R665") from error
@@ -151,6 +151,27 @@ def put(run: Run, node: Node, folder: Path, source: Table, *, ours: bool = False
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return facts
+
+
+STAGING = f".sftrecipe-{socket.gethostname()}-"
+
+
+def _sweep(base: Path, key: str) -> None:
+    """Takes away what killed runs left: of this output, which nobody else holds now, and of processes that are gone."""
+    for left in base.glob(f"{STAGING}*"):
+        pid, _, of = left.name.removeprefix(STAGING).partition("-")
+        if of == key or (pid.isdigit() and not _alive(int(pid))):
+            shutil.rmtree(left)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _fixed_part(target: Path) -> Path:

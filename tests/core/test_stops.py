@@ -135,3 +135,15 @@ def test_what_is_ignored_stays_ignored(kitchen, numbered):
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_an_output_stream_that_breaks_is_told_by_the_exit_code(kitchen, numbered):
+    kitchen.rows("rows.jsonl", numbered(300))
+    kitchen.recipe("  - load: {path: rows.jsonl, license: MIT}\n  - write: out.jsonl\n")
+    kitchen.cli("run", "recipe.yaml", check=0)
+    program = f"{sys.executable} -c 'from sftrecipe.cli import main; main()'"
+    for command, code in ((f"{program} head recipe.yaml load.auto -n 300 | head -n 1", 141), (f"{program} run recipe.yaml > /dev/full", 3)):
+        done = subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=kitchen.folder, capture_output=True, text=True, timeout=60)
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr

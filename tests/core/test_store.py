@@ -143,3 +143,21 @@ def test_an_edited_output_without_its_manifest_is_not_ours(kitchen, numbered):
     (kitchen.folder / "out.jsonl").write_text("mine")
     with pytest.raises(StepError, match="not written by sftrecipe"):
         kitchen.run()
+
+
+def test_what_killed_runs_left_is_swept(kitchen, numbered):
+    import socket
+
+    kitchen.rows("rows.jsonl", numbered(20))
+    kitchen.recipe("  - load: {path: rows.jsonl, license: MIT}\n  - write: out.jsonl\n")
+    kitchen.run()
+    (kitchen.folder / "out.jsonl").unlink()
+    dead, alive = 2**22 + 7, 1
+    for pid in (dead, alive):
+        (kitchen.folder / f".sftrecipe-{socket.gethostname()}-{pid}-0123456789ab").mkdir()
+    load = next((kitchen.folder / ".sftrecipe/objects").rglob("piece-00000.json")).parent
+    (load / ".part-00000-000.rows.parquet.7.7.part").touch()
+    (load / "manifest.json").unlink()
+    kitchen.run()
+    assert [p.name.split("-")[-2] for p in kitchen.folder.glob(".sftrecipe-*")] == [str(alive)]
+    assert not list(load.glob(".*.part"))

@@ -173,3 +173,25 @@ def test_the_ledger_of_a_null(kitchen, cli):
     assert (
         "score.ops.some: left without a value no_number" in cli("trace", "recipe.yaml", "q1", "--plugin", "ops.py")[1]
     )
+
+
+def test_head_of_an_artefact(kitchen, cli):
+    kitchen.rows("rows.jsonl", [chat("a", "b"), chat("a", "b"), chat("c", "d")])
+    kitchen.recipe("""
+  - load: {path: rows.jsonl, license: MIT}
+  - id: dd
+    filter.duplicates:
+  - id: mixed
+    mix: {by: source, parts: {rows: {rows: 1, repeat: 3}}}
+  - write: out.jsonl
+""")
+    cli("run", "recipe.yaml")
+    assert json.loads(cli("head", "recipe.yaml", "dd.report", "--json")[1])["dropped"] == 1
+    assert "max_repeat" in cli("head", "recipe.yaml", "mixed.shares")[1]
+    code, _, err = cli("head", "recipe.yaml", "dd.reports")
+    assert code == 2
+    assert "artefacts: report" in err
+    assert "code not_drawn" in (shown := cli("head", "recipe.yaml", "mixed.dropped")[1])
+    assert "user: " in shown  # the row, not its number alone
+    copy = next(r["id"] for r in kitchen.read("out.jsonl") if "~" in r["id"])
+    assert f"mixed: drawn a copy of {copy.partition('~')[0]}" in cli("trace", "recipe.yaml", copy)[1]
