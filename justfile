@@ -19,5 +19,5 @@ generate:
 quickstart:
     sftrecipe run recipes/quickstart.yaml
 
-bench data out:
-    python benchmarks/workloads.py {{data}} {{out}}
+bench corpus:
+    python benchmarks/workloads.py {{corpus}}

@@ -29,7 +29,7 @@ from sftrecipe.errors import did_you_mean
 from sftrecipe_io.jsonio import dump, kind
 from sftrecipe_io.turns import Turn, json_list, read_turns
 
-__all__ = ["ANSWERS", "SCHEMAS", "Schema", "adapt", "guess", "take_tools"]
+__all__ = ["ANSWERS", "SCHEMAS", "Schema", "adapt", "guess", "preferences", "take_tools"]
 
 Row = dict[str, Any]
 NONE, QUESTION, WHOLE = 0, 1, 2
@@ -129,6 +129,12 @@ def guess(rows: Sequence[Any], place: str) -> str:
         dicts,
         f"there are {', '.join(SCHEMAS)}; name one with `schema:`, or rename keys",
     )
+
+
+def preferences(rows: Sequence[Any]) -> bool:
+    """Whether most rows hold two answers to compare, which no schema reads: data for preference training."""
+    both = sum(row.__class__ is dict and {"chosen", "rejected"} <= row.keys() for row in rows)
+    return 2 * both > len(rows)
 
 
 def _unclear(what: str, rows: Sequence[Row], advice: str) -> StepError:

@@ -13,7 +13,7 @@ from sftrecipe import BadRow, Flow, Load, Param, StepError
 from sftrecipe.lazy import pl
 from sftrecipe.rows import DERIVED, FIXED
 from sftrecipe.types import Type
-from sftrecipe_io.adapters import guess
+from sftrecipe_io.adapters import guess, preferences
 from sftrecipe_io.columns import constant_type
 from sftrecipe_io.files import changed, list_or_lines, open_piece, row_groups, state, told
 from sftrecipe_io.licences import advice
@@ -232,6 +232,9 @@ class Auto(Load):
             return "messages"  # an empty file: no row will ask
         schema = guess(sample, place)
         self._log().info("%s: schema %s (guessed from %d rows)", place, schema, len(sample))
+        if preferences(sample):
+            told = "%s: rows hold `chosen` and `rejected`: they are left in `extra`, no answer is taken from them"
+            self._log().warning(told, place)
         return schema
 
     def _sample(self, file: str, format_: str, packed: str) -> list[Any]:

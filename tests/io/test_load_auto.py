@@ -259,3 +259,12 @@ def test_a_hub_data_set_that_cannot_be_had(hub: dict[str, Any], tmp_path: Path) 
         read_all(Auto(path="hf://acme/chat"))
     with pytest.raises(StepError, match="names no data set"):
         read_all(Auto(path="hf://acme"))
+
+
+def test_preference_data_is_told(kitchen) -> None:
+    row = {"prompt": "q", "chosen": "good", "rejected": "bad"}
+    kitchen.rows("rows.jsonl", [row] * 3)
+    kitchen.recipe("  - load: {path: rows.jsonl, license: MIT}\n  - write: out.jsonl\n")
+    told = kitchen.cli("run", "recipe.yaml", check=0).stderr
+    assert "rows hold `chosen` and `rejected`: they are left in `extra`, no answer is taken from them" in told
+    assert kitchen.read("out.jsonl")[0]["extra"] == {"chosen": "good", "rejected": "bad"}
