@@ -31,6 +31,9 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
 """Extra -> the modules it brings, looked for without importing them."""
 
 
+SECRET = re.compile(r"\$\{env:[A-Za-z_][A-Za-z0-9_]*\}")
+
+
 class Resolver:
     """Resolves the steps and models of one recipe, telling problems to `problems`."""
 
@@ -198,11 +201,12 @@ class Resolver:
 
     def _plain(self, spec: ParamSpec, value: Any, place: Place) -> Any:
         names = env_names(value)
-        if spec.kind == "secret" and value is not None and not names:
+        if spec.kind == "secret" and value is not None and not SECRET.fullmatch(str(value)):
             help = f'write `{spec.name}: "${{env:NAME}}"` and set NAME in the environment'
-            self.problems.error(
-                "R129", f"`{spec.name}` is a secret and must not stand in a recipe", place.span(), help=help
-            )
+            text = f"`{spec.name}` is a secret and must not stand in a recipe"
+            if names:
+                text = f"`{spec.name}` is one variable of the environment and nothing beside it"
+            self.problems.error("R129", text, place.span(), help=help)
             return Unresolved(spec.name)
         if spec.kind != "secret" and names:
             help = f"`{spec.name}` is none: write it out, or make it a parameter and give it with `-p`"

@@ -179,6 +179,8 @@ def no_reference(raw: Any, place: Place, problems: Problems) -> bool:
     if match is None:
         return False
     help = f"write `{_REFERENCE.sub(lambda m: m[1].strip(), raw)}`"
+    if match[1].startswith("env:"):
+        help = "the environment is for secrets: make it a parameter and give it with `-p`"
     problems.error(
         "R120",
         f"an expression takes `{match[1].strip()}` without `${{...}}`",

@@ -24,8 +24,8 @@ MAX_LINE = 200
 """Of a longer line only so many characters around the place are shown."""
 
 
-def render(problem: Problem, lines: list[str] | None = None) -> str:
-    """One problem as text, without colour."""
+def render(problem: Problem, lines: list[str] | None = None, secrets: Iterable[Span] = ()) -> str:
+    """One problem as text, without colour. `secrets` are places whose text is not shown."""
     text = [f"{problem.severity}[{problem.code}]: {problem.message}"]
     span = problem.span
     pad = ""
@@ -36,8 +36,9 @@ def render(problem: Problem, lines: list[str] | None = None) -> str:
         source = lines if lines is not None else _lines(span.file)
         if 0 < span.line <= len(source):
             line = source[span.line - 1]
-            if problem.code == "R129":  # a secret in a recipe must not travel on to a log
-                line = line[: span.column - 1] + "*" * (span.end - span.column) + line[span.end - 1 :]
+            for secret in (*secrets, *([span] if problem.code == "R129" else [])):
+                if (secret.file, secret.line) == (span.file, span.line):  # it must not travel on to a log
+                    line = line[: secret.column - 1] + "*" * (secret.end - secret.column) + line[secret.end - 1 :]
             shown, caret = _pointed(span, line)
             text += [f"{pad} |", f"{number} | {shown}", f"{pad} | {caret} {problem.note}".rstrip()]
     if problem.help:
@@ -51,7 +52,8 @@ def render_all(problems: Iterable[Problem]) -> str:
     errors = sum(p.severity == "error" for p in found)
     warnings = len(found) - errors
     parts = [f"{n} {word}{'s' if n > 1 else ''}" for n, word in ((errors, "error"), (warnings, "warning")) if n]
-    return "\n\n".join(render(p) for p in found) + (f"\n\n{', '.join(parts)}" if parts else "")
+    secrets = [p.span for p in found if p.code == "R129" and p.span]
+    return "\n\n".join(render(p, secrets=secrets) for p in found) + (f"\n\n{', '.join(parts)}" if parts else "")
 
 
 def as_json(problems: Iterable[Problem]) -> str:

@@ -9,8 +9,9 @@ import pytest
 
 from sftrecipe.errors import RecipeError
 from sftrecipe.expressions import ExpressionError, Function, evaluate
+from sftrecipe.report.problems import render_all
 from sftrecipe.yamlsource import MAX_BYTES, read
-from tests.core.bad_recipes import BAD, check_text, find_problems, golden, recipes
+from tests.core.bad_recipes import BAD, check_text, find_problems, golden, inside, recipes
 
 ROOT = Path(__file__).parents[2]
 CODES = ROOT / "sftrecipe" / "codes"
@@ -191,3 +192,11 @@ MEANT = {
 def test_a_misspelt_word_is_guessed(stem, word):
     found = find_problems(BAD / f"{stem}.yaml")
     assert any(word in p.help for p in found), [p.help for p in found]
+
+
+def test_a_secret_is_hidden_in_every_line_that_is_shown(tmp_path):
+    head = "recipe: bad\ngrammar: 1\nmodels: {a: {use: openai, model: m, api_key: sk-abcdefgh}, b: {use: opnai}}\n"
+    with inside(tmp_path):
+        shown = render_all(check_text(head + "steps:\n  - load: {path: rows.jsonl}\n", tmp_path))
+    assert shown.count("api_key: ***********}") == 2
+    assert "sk-abc" not in shown

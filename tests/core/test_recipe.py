@@ -729,3 +729,11 @@ def test_a_trial_run_has_an_output_of_its_own(kitchen, numbered):
     assert small.counts[0].codes == {"limit": 45}
     assert not (kitchen.folder / "out.jsonl").exists()
     assert {r["messages"][0]["content"] for r in five} <= {r["messages"][0]["content"] for r in twenty}
+
+
+@pytest.mark.parametrize(
+    "value", ["'Bearer ${env:SOME_KEY}'", "'${env:}'", "'${env: SOME_KEY }'", "'${env:A}${env:B}'", "sk-1"]
+)
+def test_a_secret_is_one_variable_of_the_environment(codes, value):
+    head = f"models: {{m: {{use: openai, model: x, api_key: {value}}}}}\n"
+    assert codes("  - answer.chat: {model: m}\n", head) == ["R129"]
