@@ -35,6 +35,7 @@ __all__ = [
     "Waiting",
     "did_you_mean",
     "nearest",
+    "described",
     "raised_at",
 ]
 
@@ -163,6 +164,11 @@ class Pending(Exception):
 
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _LIBRARY = re.compile(r"[/\\](importlib|pickle\.py|asyncio|(site-packages[/\\](polars|numpy|pyarrow)))\b")
+
+
+def described(error: BaseException) -> str:
+    """What somebody else's code raised, and where: `KeyError: 'text' (file.py:12)`."""
+    return f"{type(error).__name__}: {error}{raised_at(error)}"
 
 
 def raised_at(error: BaseException) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 
 from sftrecipe.contract import broken
 from sftrecipe.engines import FILE_PREFIX
-from sftrecipe.errors import Problem, RecipeError, UsageError, did_you_mean, nearest, raised_at
+from sftrecipe.errors import Problem, RecipeError, UsageError, described, did_you_mean, nearest
 from sftrecipe.operators import Operator
 from sftrecipe.verbs import BARE, VERBS
 
@@ -210,8 +210,7 @@ def _owner(entry: Entry) -> str:
 
 
 def _broken(entry: Entry, error: BaseException) -> Problem:
-    why = f"{type(error).__name__}: {error}{raised_at(error)}"
-    text = f"plugin {entry.origin} cannot be imported for `{entry.full}`: {why}"
+    text = f"plugin {entry.origin} cannot be imported for `{entry.full}`: {described(error)}"
     return Problem("P002", text, help="reinstall the plugin, or install what it misses")
 
 
@@ -233,8 +232,7 @@ def _entries_of_file(path: Path) -> Iterator[Entry]:
             spec.loader.exec_module(module)
         except (Exception, SystemExit) as error:  # the plugin border, as above
             del sys.modules[module_name]
-            why = f"{type(error).__name__}: {error}{raised_at(error)}"
-            raise UsageError(f"--plugin {path} cannot be imported: {why}") from error
+            raise UsageError(f"--plugin {path} cannot be imported: {described(error)}") from error
     for value in vars(module).values():
         if isinstance(value, type) and issubclass(value, Operator) and value.__module__ == module_name:
             snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", value.__name__).lower()

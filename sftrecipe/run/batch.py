@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from sftrecipe.errors import Pending, RowError, SftRecipeError, StepError, raised_at
+from sftrecipe.errors import Pending, RowError, SftRecipeError, StepError, described
 from sftrecipe.lazy import np, pl
 from sftrecipe.operators import Operator, overrides
 from sftrecipe.rows import DERIVED, Rows, derive
@@ -81,11 +81,12 @@ class Live:
         where = f", row {row}" if row else ""
         return StepError(f"`{self.spec.name}` ({self.spec.origin}) {text}{where}", step=self.spec.id, code="P010")
 
-    def hint(self, error: BaseException) -> str:
-        """For an error that looks like a read which was not declared."""
+    def raised(self, error: BaseException, row: str = "") -> StepError:
+        """The fault of code that raised, with a word on what looks like a read that was not declared."""
         known = {**DERIVED, **self.spec.columns}
         word = next(iter(re.findall(r"^['\"](\w+)['\"]", str(error))), "")
-        return f"; `{word}` is not among its `reads`" if word in known and word not in self.spec.reads else ""
+        hint = f"; `{word}` is not among its `reads`" if word in known and word not in self.spec.reads else ""
+        return self.fault(f"raised {described(error)}{hint}", row)
 
     def call(self, function: Callable[..., Any], *args: Any, row: str = "") -> Any:
         """Calls into the plugin. Anything but our own errors becomes a StepError that names it."""
@@ -94,9 +95,7 @@ class Live:
         except (SftRecipeError, RowError, Pending):
             raise
         except (Exception, SystemExit) as error:  # the plugin border
-            raise self.fault(
-                f"raised {type(error).__name__}: {error}{raised_at(error)}{self.hint(error)}", row
-            ) from error
+            raise self.raised(error, row) from error
 
     def call_batch(self, function: Callable[..., Any], view: Rows) -> Any:
         """Calls a batch form, which cannot fail one row alone."""
@@ -138,8 +137,7 @@ def guarded_row(live: Live) -> Callable[[Mapping[str, Any]], Awaitable[Any]]:
         except Exception as error:  # the plugin border
             if live.spec.on_error in ("null", "drop"):
                 raise RowError("error", f"{type(error).__name__}: {error}") from error
-            text = f"raised {type(error).__name__}: {error}{raised_at(error)}{live.hint(error)}"
-            raise live.fault(text, str(row["id"])) from error
+            raise live.raised(error, str(row["id"])) from error
 
     return work
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from sftrecipe.errors import Pending, RowError, SftRecipeError, StepError, raised_at
+from sftrecipe.errors import Pending, RowError, SftRecipeError, StepError, described
 from sftrecipe.ledger import Events
 from sftrecipe.plan import Node, Stage
 from sftrecipe.run.bind import StepSpec, bind
@@ -85,7 +85,7 @@ def guarded(node: Node, function: Callable[..., Any], *args: Any) -> Any:
     except (Exception, SystemExit) as error:  # the plugin border
         if isinstance(error, OSError) and node.verb == "write":
             raise  # a full disk is the disk's fault: whoever holds the output tells it
-        text = f"`{node.entry.full}` ({node.entry.origin}) raised {type(error).__name__}: {error}{raised_at(error)}"
+        text = f"`{node.entry.full}` ({node.entry.origin}) raised {described(error)}"
         raise StepError(text, step=node.id, code="P010") from error
 
 
@@ -103,7 +103,7 @@ def border(stage: Stage) -> Iterator[None]:
         raise StepError(text, step=stage.last.id, code="R663", help="free space and run again") from error
     except (Exception, SystemExit) as error:
         who = ", ".join(f"`{n.entry.full}` ({n.entry.origin})" for n in stage.nodes)
-        text = f"{who} gave something that cannot be used: {type(error).__name__}: {error}{raised_at(error)}"
+        text = f"{who} gave something that cannot be used: {described(error)}"
         raise StepError(text, step=stage.last.id, code="P010") from error
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sftrecipe.errors import RowError, SftRecipeError, StepError, raised_at
+from sftrecipe.errors import RowError, SftRecipeError, StepError, described
 from sftrecipe.lazy import np, pa, pl, series_of
 from sftrecipe.ledger import Counts
 from sftrecipe.rows import FIXED, content_hash, row_id
@@ -149,9 +149,7 @@ def _guarded(job: PieceJob, operator: Load) -> Any:
     except SftRecipeError:
         raise
     except (Exception, SystemExit) as error:  # the plugin border
-        text = (
-            f"{who} raised {type(error).__name__}: {error}{raised_at(error)} while reading {job.piece.get('file', '')}"
-        )
+        text = f"{who} raised {described(error)} while reading {job.piece.get('file', '')}"
         help = "`yield` a bad row: what is raised ends the reading" if isinstance(error, RowError) else ""
         raise StepError(text, step=job.spec.id, code="P010", help=help) from error
 
